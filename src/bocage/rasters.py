@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 from rasterio.transform import Affine
 
@@ -76,7 +77,11 @@ def open_raster(path: Path | str) -> Iterator[DatasetReader]:
             )
     with rasterio.Env(**GDAL_OPTIONS):
         try:
-            with rasterio.open(location) as dataset:
+            with warnings.catch_warnings():
+                # A raster without georeference is a finding for the caller, who sees the grid.
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                dataset = rasterio.open(location)
+            with dataset:
                 yield dataset
         except (RasterioIOError, RasterioError) as error:
             # rasterio keeps GDAL's own words in the cause; they say what is broken.

@@ -1,7 +1,7 @@
 """One confusion matrix, and every score, table and picture derived from it."""
 
-from bocage.evaluation.confusion import ConfusionMatrix
+from bocage.evaluation.confusion import ConfusionMatrix, decide
 from bocage.evaluation.report import write_report
 from bocage.evaluation.scores import ClassScore, Scores, score
 
-__all__ = ["ClassScore", "ConfusionMatrix", "Scores", "score", "write_report"]
+__all__ = ["ClassScore", "ConfusionMatrix", "Scores", "decide", "score", "write_report"]

@@ -68,3 +68,11 @@ class ConfusionMatrix(Metric):
         """One (K, K) matrix per domain that has at least one counted pixel."""
         matrices = self.counts.cpu().numpy()
         return {d: matrices[i] for i, d in enumerate(self.domains) if matrices[i].any()}
+
+
+def decide(logits_BKHW: Tensor, task: Task) -> Tensor:
+    """The class ids that a network's logits stand for, (B, H, W) int64: never an unscored one."""
+    if task.scored.all():
+        return logits_BKHW.argmax(dim=1)
+    unscored = torch.from_numpy(~task.scored).to(logits_BKHW.device)
+    return logits_BKHW.masked_fill(unscored[:, None, None], -torch.inf).argmax(dim=1)

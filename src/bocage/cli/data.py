@@ -1,0 +1,58 @@
+"""`bocage data`: index and show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Index and look at imagery.", no_args_is_help=True)
+
+_ROOT = typer.Argument(help="The data set's folder.")
+_LAYOUT = typer.Option(help="flair-hub, flair, treesatai or crop-cube.")
+
+
+@app.command("index")
+def index(
+    root: Annotated[Path, _ROOT],
+    layout: Annotated[str, _LAYOUT] = "flair-hub",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="[default: ROOT/index.parquet]")
+    ] = None,
+) -> None:
+    """Read a data set once and write one row per patch: place, split, dates, classes, files.
+
+    Example: [bold]bocage data index FLAIR-HUB --layout flair-hub[/bold]
+    """
+    from bocage.cli.console import progress
+    from bocage.data import build_index, index_path
+
+    target = output or index_path(root, layout)
+    with progress(f"indexing {root}") as advance:
+        table = build_index(root, layout, progress=advance)
+    table.write(target)
+    typer.echo(f"{len(table)} patches in {target}")
+
+
+@app.command("show")
+def show(
+    patch: Annotated[str, typer.Argument(help="Patch id, as in the index.")],
+    root: Annotated[Path, typer.Option(help="The data set's folder.")],
+    layout: Annotated[str, _LAYOUT] = "flair-hub",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="[default: PATCH.png]")
+    ] = None,
+) -> None:
+    """Draw a patch: every sensor, both labels, the NDVI and VH curves with cloudy dates marked.
+
+    Example: [bold]bocage data show D004-2021_AA-S1-32_1-1 --root FLAIR-HUB[/bold]
+    """
+    from bocage.cli.console import progress
+    from bocage.data import open_index, show_patch
+
+    with progress(f"indexing {root}") as advance:
+        table = open_index(root, layout, progress=advance)
+    target = output or Path(f"{patch}.png")
+    show_patch(root, layout, table.record(patch), target)
+    typer.echo(str(target))

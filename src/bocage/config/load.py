@@ -1,0 +1,182 @@
+"""Reading a run's YAML: `extends:`, `key=value`, and errors that name the key and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bocage.config.run import RunConfig
+from bocage.errors import ConfigError, unknown_name
+
+_PRESETS = resources.files("bocage.config") / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of the configurations that come with the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in _PRESETS.iterdir())
+
+
+def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration of a YAML file, or of a preset by its name, with `key=value` overrides.
+
+    `extends: NAME` in the file, a preset or a path beside it, is read first and overlaid. Raises
+    `ConfigError` for an unknown or misspelt key (with the nearest valid one), a wrong value, and
+    an option that is given but has no effect.
+    """
+    document = _read_with_bases(source)
+    given = _read(source)
+    given.pop("extends", None)
+    for override in overrides:
+        path, value = _parse_override(override)
+        _assign(document, path, value, override)
+        _assign(given, path, value, override)
+    config = validate(document, source)
+    _refuse_ineffective(config, set(_leaf_paths(given)), source)
+    return config
+
+
+def load_resolved(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration that a run wrote into its own folder, with `key=value` overrides."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file. Is {path.parent} the folder of a run?")
+    document = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    for override in overrides:
+        _assign(document, *_parse_override(override), override)
+    return validate(document, str(path))
+
+
+def validate(document: dict[str, Any], source: str) -> RunConfig:
+    """`RunConfig` of plain values; pydantic's findings become one readable `ConfigError`."""
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        findings = [_explain(dict(item)) for item in error.errors()]
+        raise ConfigError(f"{source}: " + "\n".join(findings)) from error
+
+
+def _read(source: str) -> dict[str, Any]:
+    """The document of a file or preset, without its bases."""
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        if not path.is_file():
+            raise ConfigError(
+                f"{source}: no such file. Give a YAML file or a preset: {', '.join(preset_names())}"
+            )
+        return _parse_yaml(path.read_text(encoding="utf-8"), source)
+    if source not in preset_names():
+        raise ConfigError(unknown_name("configuration", source, preset_names()))
+    return _parse_yaml((_PRESETS / f"{source}.yaml").read_text(encoding="utf-8"), source)
+
+
+def _read_with_bases(source: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    if source in seen:
+        raise ConfigError(f"extends goes in a circle: {' -> '.join((*seen, source))}")
+    document = _read(source)
+    base = document.pop("extends", None)
+    if base is None:
+        return document
+    beside = Path(source).parent / str(base)
+    base_source = str(beside) if beside.is_file() else str(base)
+    return _overlay(_read_with_bases(base_source, (*seen, source)), document)
+
+
+def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not valid YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{source}: expected 'key: value' lines, found {type(document).__name__}")
+    return document
+
+
+def _overlay(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """`top` over `base`, mapping by mapping; lists and scalars replace."""
+    merged = dict(base)
+    for key, value in top.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _overlay(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _parse_override(override: str) -> tuple[list[str], Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override '{override}' is not of the form key=value")
+    try:
+        return key.split("."), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override '{override}': the value is not valid YAML") from error
+
+
+def _assign(document: dict[str, Any], path: list[str], value: Any, override: str) -> None:
+    for key in path[:-1]:
+        inner = document.setdefault(key, {})
+        if inner is None:
+            inner = document[key] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"override '{override}': '{key}' holds no options")
+        document = inner
+    document[path[-1]] = value
+
+
+def _leaf_paths(document: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in document.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from _leaf_paths(value, f"{path}.")
+        else:
+            yield path
+
+
+def _refuse_ineffective(config: RunConfig, given: set[str], source: str) -> None:
+    """Options of a base that do not apply are silent; those that the user wrote are errors."""
+    findings = [
+        f"{path} has no effect: {reason}. Remove it."
+        for idle, reason in config.ineffective().items()
+        for path in sorted(given)
+        if path == idle or path.startswith(f"{idle}.")
+    ]
+    if findings:
+        raise ConfigError(f"{source}: " + "\n".join(findings))
+
+
+def _explain(item: dict[str, Any]) -> str:
+    location = [part for part in item["loc"] if isinstance(part, (str, int))]
+    path = ".".join(map(str, location))
+    if item["type"] == "extra_forbidden":
+        valid = _valid_keys([str(part) for part in location[:-1]])
+        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.4)
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        return f"unknown key '{path}'{hint} Valid here: {', '.join(sorted(valid))}"
+    if item["type"] == "missing":
+        return f"'{path}' is missing. Add it to the file or give {path}=… on the command line."
+    return f"'{path}': {item['msg']} (found {item['input']!r})"
+
+
+def _valid_keys(path: list[str]) -> list[str]:
+    """Field names of the config model that `path` leads to."""
+    model: type[BaseModel] = RunConfig
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = next(_models_in(field.annotation), None) if field is not None else None
+        # Inside a mapping or list of configs the next part is a key or an index.
+        model = inner if inner is not None else model
+    derived = {"inputs", "tasks"} if path[-1:] == ["network"] else set()
+    return [name for name in model.model_fields if name not in derived]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _models_in(argument)

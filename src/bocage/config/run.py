@@ -1,0 +1,92 @@
+"""The configuration of a whole run, assembled from the rooms' own configs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from bocage.data import DataConfig
+from bocage.errors import ConfigError
+from bocage.losses import LossConfig
+from bocage.modalities import get_modality
+from bocage.models import NetworkConfig
+from bocage.nomenclatures import Task, get_task
+from bocage.training import TrainingConfig
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run. Written, fully resolved, into the run's folder.
+
+    `inputs` and `tasks` stand at the top because data, network and loss all follow from them:
+    the network's own `inputs` and `tasks` are derived and cannot be given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "run"
+    """A short name, for titles."""
+    seed: int = 2025
+    """Seed of every random choice: weights, order, augmentation, sensor dropout."""
+    inputs: tuple[str | dict[str, Any], ...] = Field(min_length=1)
+    """Sensors: names or slugs, or mappings with `modality` and options of `InputConfig`."""
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Label sets to learn: official names or slugs."""
+    data: DataConfig
+    """Where the patches are and how they are read."""
+    network: NetworkConfig
+    """The network's parts."""
+    loss: LossConfig = LossConfig()
+    """What is minimised."""
+    training: TrainingConfig = TrainingConfig()
+    """How it is minimised."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_network(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or not raw.get("inputs") or not raw.get("tasks"):
+            return raw
+        network = dict(raw.get("network") or {})
+        for derived in ("inputs", "tasks"):
+            if derived in network:
+                raise ConfigError(
+                    f"network.{derived} cannot be given: it follows from '{derived}' at the top."
+                )
+        inputs = [
+            {"modality": item} if isinstance(item, str) else dict(item) for item in raw["inputs"]
+        ]
+        for item in inputs:
+            if "modality" not in item:
+                raise ConfigError(f"inputs: {item} has no 'modality'. Name the sensor.")
+            item["modality"] = get_modality(item["modality"]).name
+        tasks = [get_task(name) for name in raw["tasks"]]
+        network["inputs"] = inputs
+        network["tasks"] = [{"name": t.name, "num_classes": t.num_classes} for t in tasks]
+        return {**raw, "tasks": [task.name for task in tasks], "network": network}
+
+    @property
+    def modality_names(self) -> tuple[str, ...]:
+        """Official names of the inputs, in the network's order."""
+        return tuple(item.modality for item in self.network.inputs)
+
+    @property
+    def task_list(self) -> tuple[Task, ...]:
+        """The tasks themselves."""
+        return tuple(get_task(name) for name in self.tasks)
+
+    def ineffective(self) -> dict[str, str]:
+        """Dotted paths of options without effect under this configuration, and why."""
+        parts = {"network": self.network, "data": self.data, "loss": self.loss}
+        return {
+            f"{name}.{path}": reason
+            for name, part in parts.items()
+            if hasattr(part, "ineffective")
+            for path, reason in part.ineffective().items()
+        }
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain values from which the same configuration is read back."""
+        document = self.model_dump(mode="json")
+        for derived in ("inputs", "tasks"):
+            del document["network"][derived]
+        return document

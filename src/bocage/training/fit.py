@@ -1,0 +1,167 @@
+"""Training a network from a configuration to a bundle."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from bocage.data import DataConfig, PatchDataModule
+from bocage.errors import ConfigError
+from bocage.losses import LossConfig
+from bocage.models import BundleClass, BundleMeta, BundleTask, Network, NetworkConfig, save_bundle
+from bocage.nomenclatures import Task
+from bocage.training.callbacks import EpochLog
+from bocage.training.config import TrainingConfig
+from bocage.training.folder import RunFolder
+from bocage.training.module import SegmentationModule
+
+_log = logging.getLogger("bocage")
+_PRECISION = {"float32": "32-true", "bf16": "bf16-mixed", "float16": "16-mixed"}
+
+
+def fit(
+    folder: RunFolder,
+    *,
+    network: NetworkConfig,
+    tasks: Sequence[Task],
+    data: DataConfig,
+    loss: LossConfig,
+    training: TrainingConfig,
+    seed: int,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train and write `model.safetensors` into the run's folder; returns its path.
+
+    The folder must have been created (`RunFolder.create`). With `resume` training continues from
+    the last finished epoch and ends where the uninterrupted run would have ended.
+    """
+    lightning.seed_everything(seed, workers=True, verbose=False)
+    names = [item.modality for item in network.inputs]
+    module = PatchDataModule(data, names, [task.name for task in tasks], seed)
+    module.setup("fit")
+    has_validation = module.has_validation
+    if not has_validation and (training.select == "best" or training.patience is not None):
+        raise ConfigError(
+            "there are no validation patches, so the best epoch cannot be told. Set "
+            "training.select=last and no patience, or give a split column with a 'valid' part."
+        )
+
+    model = SegmentationModule(Network(network), tasks, loss, training)
+    trainer = lightning.Trainer(
+        default_root_dir=folder.path,
+        max_epochs=training.epochs,
+        accelerator=training.accelerator,
+        devices=training.devices,
+        precision=_PRECISION[training.precision],
+        gradient_clip_val=training.gradient_clip or None,
+        accumulate_grad_batches=training.accumulate,
+        check_val_every_n_epoch=training.validate_every,
+        limit_val_batches=None if has_validation else 0,
+        num_sanity_val_steps=0,
+        logger=False,
+        callbacks=_callbacks(folder, training, has_validation),
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+    parameters = sum(p.numel() for p in model.network.parameters())
+    _log.info(
+        "%d training and %d validation patches, %.2f million parameters, %s on %s",
+        module.count("train"),
+        module.count("valid"),
+        parameters / 1e6,
+        training.precision,
+        trainer.accelerator.__class__.__name__.removesuffix("Accelerator"),
+    )
+    with warnings.catch_warnings():
+        # A small set needs no loader processes; Lightning advises them for any set.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Checkpoints of a resumed run stand where they stood: that is wanted.
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        trainer.fit(model, datamodule=module, ckpt_path=folder.last if resume else None)
+
+    chosen = folder.checkpoints / "best.ckpt" if training.select == "best" else folder.last
+    if trainer.is_global_zero:
+        state = torch.load(chosen, map_location="cpu", weights_only=True)
+        prefix = "network."
+        weights = {
+            key.removeprefix(prefix): value
+            for key, value in state["state_dict"].items()
+            if key.startswith(prefix)
+        }
+        model.network.load_state_dict(weights)
+        meta = bundle_meta(network, tasks, data, module.tile_px, _metrics_of(state))
+        save_bundle(folder.bundle, model.network, meta)
+        _log.info("wrote %s (%s weights, epoch %d)", folder.bundle, training.select, state["epoch"])
+    return folder.bundle
+
+
+def _callbacks(folder: RunFolder, training: TrainingConfig, has_validation: bool) -> list[Callback]:
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            folder.checkpoints,
+            filename="last",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        ),
+        EpochLog(folder.metrics),
+    ]
+    if has_validation:
+        callbacks.append(
+            ModelCheckpoint(
+                folder.checkpoints,
+                filename="best",
+                monitor="valid/miou",
+                mode="max",
+                enable_version_counter=False,
+            )
+        )
+    if training.patience is not None:
+        callbacks.append(EarlyStopping("valid/miou", mode="max", patience=training.patience))
+    return callbacks
+
+
+def _metrics_of(state: dict[str, Any]) -> dict[str, float]:
+    """The validation score that a checkpoint was chosen by, if it was."""
+    for name, values in state.get("callbacks", {}).items():
+        if name.startswith("ModelCheckpoint") and values.get("best_model_score") is not None:
+            return {"valid/miou": float(values["best_model_score"])}
+    return {}
+
+
+def bundle_meta(
+    network: NetworkConfig,
+    tasks: Sequence[Task],
+    data: DataConfig,
+    tile_px: int,
+    metrics: dict[str, float],
+) -> BundleMeta:
+    """What travels with the weights: enough to predict, and to refuse what does not match."""
+    return BundleMeta(
+        network=network,
+        tasks=tuple(
+            BundleTask(
+                name=task.name,
+                slug=task.slug,
+                classes=tuple(
+                    BundleClass(
+                        id=c.id, name=c.name, name_fr=c.name_fr, color=c.color, scored=c.scored
+                    )
+                    for c in task.nomenclature
+                ),
+            )
+            for task in tasks
+        ),
+        tile_px=tile_px,
+        series=data.series,
+        data=f"{data.layout}, {data.split_column}",
+        metrics=metrics,
+    )

@@ -1,0 +1,114 @@
+"""The Lightning module: a network, its loss, and the one score that picks and reports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from bocage.evaluation import ConfusionMatrix, decide, score
+from bocage.losses import LossConfig, TotalLoss
+from bocage.models import Network
+from bocage.nomenclatures import Task
+from bocage.sample import Batch
+from bocage.training.config import TrainingConfig
+
+
+def learning_rate_factor(step: int, total: int, warmup: float) -> float:
+    """Share of the highest learning rate at `step` of `total`: linear rise, then half a cosine.
+
+    Defined for every step, also past the end: a resumed run can never ask for one too many.
+    """
+    rise = max(round(total * warmup), 1)
+    if step < rise:
+        return (step + 1) / rise
+    progress = min((step - rise) / max(total - rise, 1), 1.0)
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights of matrices and convolutions decay; biases, norms and learnt vectors do not."""
+    decayed = [p for p in network.parameters() if p.requires_grad and p.ndim >= 2]
+    others = [p for p in network.parameters() if p.requires_grad and p.ndim < 2]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+class SegmentationModule(lightning.LightningModule):
+    """Trains `network` on `tasks`; validation runs the network once per batch.
+
+    Logs `train/loss` and its parts, `valid/loss`, `valid/miou` (the mean over tasks of the macro
+    mIoU that `bocage evaluate` reports) and `valid/miou/TASK`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        tasks: Sequence[Task],
+        loss: LossConfig,
+        training: TrainingConfig,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.tasks = tuple(tasks)
+        self.training_config = training
+        self.loss = TotalLoss(loss, self.tasks)
+        self.confusion = nn.ModuleDict({t.name: ConfusionMatrix(t, ["all"]) for t in self.tasks})
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """One step; returns the total loss."""
+        output = self.network(**batch.network_inputs())
+        loss, parts = self.loss(output, batch.labels, batch.present)
+        named = {f"train/{name}": value for name, value in parts.items()}
+        self.log_dict(
+            {"train/loss": loss, **named}, on_step=False, on_epoch=True, batch_size=len(batch)
+        )
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Loss and confusion counts from one forward pass."""
+        output = self.network(**batch.network_inputs())
+        loss, _ = self.loss(output, batch.labels, batch.present)
+        self.log("valid/loss", loss, batch_size=len(batch), sync_dist=True)
+        for task in self.tasks:
+            prediction = decide(output.logits[task.name], task)
+            self._matrix(task).update(prediction, batch.labels[task.name])
+
+    def on_validation_epoch_end(self) -> None:
+        """Reduce the confusion matrices over all ranks and log the scores."""
+        scores = []
+        for task in self.tasks:
+            matrix = self._matrix(task).compute().cpu().numpy()
+            miou = score(matrix, task).miou or 0.0
+            scores.append(miou)
+            self.log(f"valid/miou/{task.name}", miou, rank_zero_only=True)
+            self._matrix(task).reset()
+        # Every rank logs the same number: checkpoint and early stopping decide alike everywhere.
+        self.log("valid/miou", sum(scores) / len(scores), prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with linear warm-up and cosine decay, stepped per batch."""
+        config = self.training_config
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self.network, config.weight_decay), lr=config.learning_rate
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, total, config.warmup)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _matrix(self, task: Task) -> ConfusionMatrix:
+        matrix = self.confusion[task.name]
+        assert isinstance(matrix, ConfusionMatrix)
+        return matrix
