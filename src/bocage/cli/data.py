@@ -28,7 +28,7 @@ def index(
     from bocage.cli.console import progress
     from bocage.data import build_index, index_path
 
-    target = output or index_path(root, layout)
+    target = output or index_path(root)
     with progress(f"indexing {root}") as advance:
         table = build_index(root, layout, progress=advance)
     table.write(target)

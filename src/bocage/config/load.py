@@ -7,13 +7,15 @@ import typing
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from bocage.config.run import RunConfig
 from bocage.errors import ConfigError, unknown_name
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _PRESETS = resources.files("bocage.config") / "presets"
 
@@ -37,7 +39,7 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
         path, value = _parse_override(override)
         _assign(document, path, value, override)
         _assign(given, path, value, override)
-    config = validate(document, source)
+    config = validate(RunConfig, document, source)
     _refuse_ineffective(config, set(_leaf_paths(given)), source)
     return config
 
@@ -49,15 +51,23 @@ def load_resolved(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     document = _parse_yaml(path.read_text(encoding="utf-8"), str(path))
     for override in overrides:
         _assign(document, *_parse_override(override), override)
-    return validate(document, str(path))
+    return validate(RunConfig, document, str(path))
 
 
-def validate(document: dict[str, Any], source: str) -> RunConfig:
-    """`RunConfig` of plain values; pydantic's findings become one readable `ConfigError`."""
+def parse_options(model: type[Model], overrides: Sequence[str]) -> Model:
+    """Options of one config from `key=value` words, with the same errors as a file's."""
+    document: dict[str, Any] = {}
+    for override in overrides:
+        _assign(document, *_parse_override(override), override)
+    return validate(model, document, "options")
+
+
+def validate(model: type[Model], document: dict[str, Any], source: str) -> Model:
+    """A config of plain values; pydantic's findings become one readable `ConfigError`."""
     try:
-        return RunConfig.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
-        findings = [_explain(dict(item)) for item in error.errors()]
+        findings = [_explain(model, dict(item)) for item in error.errors()]
         raise ConfigError(f"{source}: " + "\n".join(findings)) from error
 
 
@@ -150,11 +160,11 @@ def _refuse_ineffective(config: RunConfig, given: set[str], source: str) -> None
         raise ConfigError(f"{source}: " + "\n".join(findings))
 
 
-def _explain(item: dict[str, Any]) -> str:
+def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
     location = [part for part in item["loc"] if isinstance(part, (str, int))]
     path = ".".join(map(str, location))
     if item["type"] == "extra_forbidden":
-        valid = _valid_keys([str(part) for part in location[:-1]])
+        valid = _valid_keys(model, [str(part) for part in location[:-1]])
         near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.4)
         hint = f"; did you mean '{near[0]}'?" if near else "."
         return f"unknown key '{path}'{hint} Valid here: {', '.join(sorted(valid))}"
@@ -163,9 +173,8 @@ def _explain(item: dict[str, Any]) -> str:
     return f"'{path}': {item['msg']} (found {item['input']!r})"
 
 
-def _valid_keys(path: list[str]) -> list[str]:
-    """Field names of the config model that `path` leads to."""
-    model: type[BaseModel] = RunConfig
+def _valid_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Field names of the config that `path` leads to from `model`."""
     for part in path:
         field = model.model_fields.get(part)
         inner = next(_models_in(field.annotation), None) if field is not None else None

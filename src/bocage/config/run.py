@@ -76,13 +76,17 @@ class RunConfig(BaseModel):
 
     def ineffective(self) -> dict[str, str]:
         """Dotted paths of options without effect under this configuration, and why."""
-        parts = {"network": self.network, "data": self.data, "loss": self.loss}
-        return {
-            f"{name}.{path}": reason
-            for name, part in parts.items()
-            if hasattr(part, "ineffective")
-            for path, reason in part.ineffective().items()
-        }
+        reasons = {f"network.{path}": why for path, why in self.network.ineffective().items()}
+        reasons |= {f"loss.{path}": why for path, why in self.loss.ineffective().items()}
+        if not self.network.auxiliary.enabled:
+            reasons["loss.auxiliary_weight"] = "network.auxiliary.enabled is off"
+        if not self.data.valid_splits:
+            reasons["training.validate_every"] = "data.valid_splits is empty"
+        if "SENTINEL2_TS" not in self.modality_names:
+            reasons["data.series"] = "SENTINEL2_TS is not among the inputs"
+        if not any(item.spec.series for item in self.network.inputs):
+            reasons["data.max_dates"] = "no input is a series"
+        return reasons
 
     def to_document(self) -> dict[str, Any]:
         """Plain values from which the same configuration is read back."""

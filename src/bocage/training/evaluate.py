@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from bocage.data import DataConfig, PatchDataModule
+
 from bocage.errors import ConfigError
 from bocage.evaluation import ConfusionMatrix, Scores, decide, write_report
 from bocage.models import load_bundle
@@ -26,7 +27,7 @@ def evaluate(
     target: Path,
     seed: int,
     device: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> dict[str, Scores]:
     """Evaluate a bundle on the patches of `split` and write the report into `target`.
 
@@ -53,7 +54,7 @@ def evaluate(
     network = bundle.network.eval()
     done = 0
     with torch.inference_mode():
-        for batch in module.loader(split, shuffle=False):
+        for batch in module.loader(split):
             moved = batch.to(place)
             output = network(**moved.network_inputs())
             for task in tasks:

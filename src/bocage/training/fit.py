@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from bocage.data import DataConfig, PatchDataModule
+
 from bocage.errors import ConfigError
 from bocage.losses import LossConfig
 from bocage.models import BundleClass, BundleMeta, BundleTask, Network, NetworkConfig, save_bundle
@@ -51,7 +52,7 @@ def fit(
     if not has_validation and (training.select == "best" or training.patience is not None):
         raise ConfigError(
             "there are no validation patches, so the best epoch cannot be told. Set "
-            "training.select=last and no patience, or give a split column with a 'valid' part."
+            "training.select=last and no patience, or name some with data.valid_splits."
         )
 
     model = SegmentationModule(Network(network), tasks, loss, training)
@@ -76,7 +77,7 @@ def fit(
     _log.info(
         "%d training and %d validation patches, %.2f million parameters, %s on %s",
         module.count("train"),
-        module.count("valid"),
+        module.count("valid") if has_validation else 0,
         parameters / 1e6,
         training.precision,
         trainer.accelerator.__class__.__name__.removesuffix("Accelerator"),

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from bocage.evaluation import ConfusionMatrix, decide, score
-from bocage.losses import LossConfig, TotalLoss
-from bocage.models import Network
+from bocage.losses import CompositeLoss, LossConfig
+from bocage.models import Network, NetworkOutput
 from bocage.nomenclatures import Task
 from bocage.sample import Batch
 from bocage.training.config import TrainingConfig
@@ -58,24 +58,23 @@ class SegmentationModule(lightning.LightningModule):
         self.network = network
         self.tasks = tuple(tasks)
         self.training_config = training
-        self.loss = TotalLoss(loss, self.tasks)
+        self.loss = CompositeLoss(self.tasks, loss)
         self.confusion = nn.ModuleDict({t.name: ConfusionMatrix(t, ["all"]) for t in self.tasks})
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """One step; returns the total loss."""
         output = self.network(**batch.network_inputs())
-        loss, parts = self.loss(output, batch.labels, batch.present)
-        named = {f"train/{name}": value for name, value in parts.items()}
-        self.log_dict(
-            {"train/loss": loss, **named}, on_step=False, on_epoch=True, batch_size=len(batch)
-        )
+        loss, parts = self._losses(output, batch)
+        named = {f"train/{name}": part for name, part in parts.items() if name != "total"}
+        named["train/loss"] = loss.detach()
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(batch))
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Loss and confusion counts from one forward pass."""
         output = self.network(**batch.network_inputs())
-        loss, _ = self.loss(output, batch.labels, batch.present)
+        loss, _ = self._losses(output, batch)
         self.log("valid/loss", loss, batch_size=len(batch), sync_dist=True)
         for task in self.tasks:
             prediction = decide(output.logits[task.name], task)
@@ -107,6 +106,12 @@ class SegmentationModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _losses(self, output: NetworkOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        total, parts = self.loss(
+            output.logits, batch.labels, output.auxiliary, output.auxiliary_present
+        )
+        return total, parts
 
     def _matrix(self, task: Task) -> ConfusionMatrix:
         matrix = self.confusion[task.name]

@@ -1,0 +1,103 @@
+"""The mapping engine on a 4096×4096 raster with a stub network, so that only the engine counts.
+
+The stub scores a pixel by its own bands. Ours blends overlapping windows, carries nodata and writes
+class and confidence as COG; the baseline goes tile by tile (see `naive.map_raster`) and writes the
+class only.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from rasterio.transform import from_origin
+from torch import Tensor, nn
+
+from benchmarks import naive
+from benchmarks.measure import Row, compare
+from bocage.mapping import MapConfig, Source, map_area
+from bocage.models import Bundle, BundleClass, BundleMeta, BundleTask, NetworkConfig, NetworkOutput
+from bocage.nomenclatures import LAND_COVER
+from bocage.series import SeriesConfig
+
+SIDE_PX, TILE_PX, OVERLAP_PX = 4096, 512, 128
+
+
+class PixelStub(nn.Module):
+    """19 logits, each a fixed mixture of the four bands of the pixel itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.mix = nn.Conv2d(4, LAND_COVER.num_classes, 1)
+        self.mix.weight.data = torch.randn(self.mix.weight.shape, generator=generator)
+
+    def forward(self, images: dict[str, Tensor], **_: Any) -> NetworkOutput:
+        image_BCHW = (images["AERIAL_RGBI"].float() - 106.0) / 45.0
+        return NetworkOutput({LAND_COVER.name: self.mix(image_BCHW)}, {}, {})
+
+
+def run() -> list[Row]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        raster = folder / "ortho.tif"
+        _write_raster(raster)
+        stub = PixelStub().eval()
+        bundle = Bundle(network=stub, meta=_meta())  # type: ignore[arg-type]
+        config = MapConfig(window_px=TILE_PX, overlap_px=OVERLAP_PX, device="cpu")
+
+        def ours() -> None:
+            shutil.rmtree(folder / "ours", ignore_errors=True)
+            map_area(bundle, [Source("AERIAL_RGBI", raster)], folder / "ours", config)
+
+        def baseline() -> None:
+            with torch.inference_mode():
+                naive.map_raster(
+                    raster, folder / "naive.tif", stub.mix, tile_px=TILE_PX, overlap_px=OVERLAP_PX
+                )
+
+        megapixels = SIDE_PX**2 / 1e6
+        return [
+            compare(
+                "map 4096×4096, stub network, equal overlap",
+                ours,
+                baseline,
+                rounds=3,
+                items=megapixels,
+                unit="ms/megapixel",
+            )
+        ]
+
+
+def _write_raster(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(20, 230, (4, SIDE_PX // 32, SIDE_PX // 32)).astype(np.uint8)
+    image = coarse.repeat(32, axis=1).repeat(32, axis=2)
+    image += rng.integers(0, 20, image.shape).astype(np.uint8)
+    profile = {
+        "driver": "GTiff", "count": 4, "dtype": "uint8", "width": SIDE_PX, "height": SIDE_PX,
+        "crs": "EPSG:2154", "transform": from_origin(700000, 6600000, 0.2, 0.2),
+        "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "zstd",
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as target:
+        target.write(image)
+
+
+def _meta() -> BundleMeta:
+    classes = tuple(
+        BundleClass(id=c.id, name=c.name, name_fr=c.name_fr, color=c.color, scored=c.scored)
+        for c in LAND_COVER.nomenclature
+    )
+    network = NetworkConfig(
+        inputs=[{"modality": "AERIAL_RGBI"}],
+        tasks=[{"name": LAND_COVER.name, "num_classes": LAND_COVER.num_classes}],
+    )
+    task = BundleTask(name=LAND_COVER.name, slug=LAND_COVER.slug, classes=classes)
+    return BundleMeta(
+        network=network, tasks=(task,), tile_px=TILE_PX, series=SeriesConfig(), data="benchmark"
+    )
