@@ -1,9 +1,10 @@
 """GeoTIFFs read fast: plain files through tifffile, everything else through GDAL.
 
 A series holds hundreds of bands of a hundred pixels each; GDAL spends its time on the bands,
-tifffile reads the block of bytes (measured on 580 bands: 15 ms against 0.3 ms). The fast way is
-taken only by files that need no interpretation (one plain page, a north-up grid, a lossless
-codec, all bytes there); any doubt goes to `bocage.rasters`, whose errors say what is wrong.
+tifffile reads the block of bytes (one core, LZW: 600 bands of Sentinel-2 18 ms against 4 ms with
+their mask, two radar series 9 ms against 3 ms). The fast way is taken only by files that
+need no interpretation (one plain page, a north-up grid, a lossless codec, all bytes there); any
+doubt goes to `bocage.rasters`, whose errors say what is wrong.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from bocage.rasters import Grid, grid_of, open_raster, read_bands, same_crs
 _PIXEL_SCALE, _TIEPOINT, _TRANSFORM = 33550, 33922, 34264
 _GEO_KEYS, _GEO_DOUBLES, _GEO_TEXT = 34735, 34736, 34737
 _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
+# In a large image decoding is all the work; there GDAL, whose strips cost no Python, was 15 %
+# faster (LZW, 512 x 512 pixels).
+_SMALL_PX = 256 * 256
 # None, LZW, Deflate (two codes), Zstandard.
 _PLAIN_CODECS = frozenset({1, 5, 8, 32946, 50000})
 
@@ -38,9 +42,10 @@ def read_geotiff(
 
     The same contract, and the same errors, as `bocage.rasters.read_bands`.
     """
-    fast = _read_plain(path, (count, *size), np.dtype(dtype))
-    if fast is not None:
-        return fast
+    if size[0] * size[1] <= _SMALL_PX:
+        fast = _read_plain(path, (count, *size), np.dtype(dtype))
+        if fast is not None:
+            return fast
     return read_bands(path, count=count, dtype=dtype, size=size, what=what)
 
 

@@ -168,6 +168,19 @@ class PatchIndex:
         """Names of the split columns."""
         return tuple(c for c in self.table.column_names if c.startswith("split"))
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Names of the domains, sorted."""
+        return tuple(sorted(pc.unique(self.table.column("domain")).to_pylist()))
+
+    def narrow(self, names: Collection[str]) -> PatchIndex:
+        """The same patches with the paths and dates of `names` only, as `read` would open them.
+
+        What a run holds in memory and hands to its reading processes.
+        """
+        columns = [c for c in self.table.column_names if _is_wanted(c, names, counts=False)]
+        return PatchIndex(self.table.select(columns), self.layout, self.problems)
+
     def available(self) -> dict[str, int]:
         """Modality or label set to the number of patches that have it."""
         return {
@@ -213,7 +226,7 @@ class PatchIndex:
                 mask &= pc.is_valid(self.table.column(_PATH + name)).to_numpy()
         return PatchIndex(self.table.filter(pa.array(mask)).combine_chunks(), self.layout)
 
-    def find(self, patch_id: str) -> PatchRecord:
+    def record(self, patch_id: str) -> PatchRecord:
         """The patch of that id; `ConfigError` with the nearest ids if there is none."""
         position = pc.index(self.table.column("patch_id"), patch_id).as_py()
         if position < 0:

@@ -74,7 +74,8 @@ def image_valid(modality: Modality, image: NDArray[Any]) -> NDArray[np.bool_] | 
     if modality.quantity != "elevation":
         return None
     # NaN and infinity fail one of the comparisons too.
-    measured = ((image > LOWEST_ALTITUDE_M) & (image < np.inf)).all(axis=0)
+    inside = (image > LOWEST_ALTITUDE_M) & (image < np.inf)
+    measured: NDArray[np.bool_] = np.logical_and.reduce(inside, axis=0)
     return None if measured.all() else measured
 
 

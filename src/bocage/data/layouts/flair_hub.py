@@ -38,7 +38,7 @@ from bocage.modalities import (
 )
 from bocage.nomenclatures import TASKS, get_task
 from bocage.nomenclatures.task import UnknownLabels
-from bocage.rasters import Grid
+from bocage.rasters import Grid, open_raster
 from bocage.sample import Sample, Series
 
 _log = logging.getLogger(__name__)
@@ -73,22 +73,21 @@ class FlairHub:
         dated = {m.name for m in FLAIR_HUB_INPUTS}
         present = {product for products in folders.values() for product in products}
         tables = {name: metadata.read_dates(root, name) for name in sorted(dated & present)}
-        for (domain, year), products in sorted(folders.items()):
+        seen: set[tuple[str, str, str]] = set()
+        for (domain, year), products in sorted(folders.items(), key=_dated_years_first):
+            alone = len([key for key in folders if key[0] == domain]) == 1
             for roi in sorted({roi for path in products.values() for roi in _subfolders(path)}):
-                for position, paths in _patches(root, products, roi):
+                for position, paths in _patches(products, roi):
+                    if not alone and not _claim(seen, domain, year, roi, position, paths):
+                        continue
                     patch_id = f"{domain}-{year}_{roi}_{position}"
-                    found = {
-                        name: table.find(patch_id)
-                        for name, table in tables.items()
-                        if table is not None and name in paths
-                    }
                     yield PatchRecord(
                         patch_id=patch_id,
                         domain=f"{domain}-{year}",
                         roi=roi,
                         year=int(year) if year.isdigit() else _HISTORICAL_CAMPAIGN,
                         paths=paths,
-                        dates={name: dates for name, dates in found.items() if dates is not None},
+                        dates=_find_dates(tables, patch_id, f"{domain}-{HISTORICAL_YEAR}", paths),
                         splits=splits.get(patch_id, {}),
                     )
 
@@ -145,9 +144,7 @@ class FlairHub:
 
 def _read(path: Path, modality: Modality, count: int) -> tuple[NDArray[Any], Grid]:
     size = (modality.size_px, modality.size_px)
-    return read_geotiff(
-        path, count=count, dtype=modality.dtype, size=size, what=modality.name
-    )
+    return read_geotiff(path, count=count, dtype=modality.dtype, size=size, what=modality.name)
 
 
 def _read_series(
@@ -194,8 +191,6 @@ def _read_frames(
 
 
 def _band_count(path: Path) -> int | None:
-    from bocage.rasters import open_raster
-
     try:
         with open_raster(path) as dataset:
             return int(dataset.count)
@@ -204,7 +199,10 @@ def _band_count(path: Path) -> int | None:
 
 
 def _product_folders(root: Path) -> dict[tuple[str, str], dict[str, Path]]:
-    """(domain, year) to {product: folder}; the historical product joins every year of its domain."""
+    """(domain, year) to {product: folder}; the historical product joins every year of its domain.
+
+    A domain with several years, or with none, also keeps the historical product by itself.
+    """
     dated: dict[tuple[str, str], dict[str, Path]] = {}
     historical: dict[str, dict[str, Path]] = {}
     for entry in sorted(root.iterdir()):
@@ -220,9 +218,54 @@ def _product_folders(root: Path) -> dict[tuple[str, str], dict[str, Path]]:
             dated.setdefault((domain, year), {})[product] = entry
     for domain, products in historical.items():
         years = [key for key in dated if key[0] == domain]
-        for key in years or [(domain, HISTORICAL_YEAR)]:
+        for key in years if len(years) == 1 else [*years, (domain, HISTORICAL_YEAR)]:
             dated.setdefault(key, {}).update(products)
     return dated
+
+
+def _dated_years_first(item: tuple[tuple[str, str], Any]) -> tuple[str, bool, str]:
+    (domain, year), _ = item
+    return domain, year == HISTORICAL_YEAR, year
+
+
+def _claim(
+    seen: set[tuple[str, str, str]],
+    domain: str,
+    year: str,
+    roi: str,
+    position: str,
+    paths: dict[str, str],
+) -> bool:
+    """Whether a patch of a domain with several years belongs to this one.
+
+    A place seen in one year only must not appear in the other because of its historical image;
+    what no year has comes last, under the historical year.
+    """
+    place_key = (domain, roi, position)
+    own = any(not path.startswith(f"{domain}-{HISTORICAL_YEAR}_") for path in paths.values())
+    claimed = own if year != HISTORICAL_YEAR else place_key not in seen
+    if claimed:
+        seen.add(place_key)
+    return claimed
+
+
+def _find_dates(
+    tables: dict[str, metadata.DateTable | None],
+    patch_id: str,
+    historical_domain: str,
+    paths: dict[str, str],
+) -> dict[str, NDArray[np.datetime64]]:
+    """Dates of the sensors that a patch has; a historical image may be listed by its own year."""
+    out = {}
+    for name, table in tables.items():
+        if table is None or name not in paths:
+            continue
+        dates = table.find(patch_id)
+        if dates is None:
+            dates = table.find("_".join((historical_domain, *patch_id.split("_")[1:])))
+        if dates is not None:
+            out[name] = dates
+    return out
 
 
 def _subfolders(folder: Path) -> list[str]:
@@ -230,9 +273,7 @@ def _subfolders(folder: Path) -> list[str]:
         return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
 
 
-def _patches(
-    root: Path, products: dict[str, Path], roi: str
-) -> list[tuple[str, dict[str, str]]]:
+def _patches(products: dict[str, Path], roi: str) -> list[tuple[str, dict[str, str]]]:
     """Position to {product: relative path} of one ROI, in row and column order."""
     out: dict[str, dict[str, str]] = {}
     for product, folder in products.items():
@@ -248,6 +289,5 @@ def _patches(
                 if not stem.startswith(prefix) or not _POSITION.fullmatch(position):
                     _log.warning("%s: expected %sROW-COL.tif, file left out", entry.path, prefix)
                     continue
-                path = Path(entry.path).relative_to(root).as_posix()
-                out.setdefault(position, {})[product] = path
+                out.setdefault(position, {})[product] = f"{folder.name}/{roi}/{entry.name}"
     return sorted(out.items(), key=lambda item: tuple(map(int, item[0].split("-"))))

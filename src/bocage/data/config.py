@@ -1,0 +1,77 @@
+"""What a run says about its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from bocage.nomenclatures.task import UnknownLabels
+from bocage.series import SeriesConfig
+
+INDEX_NAME = "index.parquet"
+
+
+def index_path(root: Path) -> Path:
+    """Where the index of the dataset under `root` lies unless a config says otherwise."""
+    return root / INDEX_NAME
+
+
+class DataConfig(BaseModel):
+    """Where the patches are, which are used for what, and how they are read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path
+    """Folder of the dataset."""
+    layout: str = "flair-hub"
+    """How the dataset lies on disk: flair-hub, flair, treesatai or crop-cube."""
+    index: Path | None = None
+    """Index file written by `bocage data index`. Default: `index.parquet` in `root`, built at the
+    first run."""
+    split_column: str = "split_1"
+    """Column of the index that tells training, validation and test patches apart."""
+    train_splits: tuple[str, ...] = ("train",)
+    """Values of the split column that are trained on."""
+    valid_splits: tuple[str, ...] = ("valid",)
+    """Values of the split column that choose the best epoch."""
+    test_splits: tuple[str, ...] = ("test",)
+    """Values of the split column that are scored, and predicted."""
+    domains: tuple[str, ...] | None = None
+    """Use only these domains, such as D012-2019. Default: all."""
+    batch_size: int = Field(default=8, ge=1)
+    """Patches per batch and device."""
+    num_workers: int = Field(default=2, ge=0)
+    """Reading processes per loader; 0 reads in the main process."""
+    series: SeriesConfig = SeriesConfig()
+    """Which Sentinel-2 dates are used."""
+    max_dates: int | None = Field(default=None, ge=1)
+    """Thin every series evenly to at most this many dates. Default: all."""
+    unknown_labels: UnknownLabels = "refuse"
+    """What a label value outside the nomenclature is: an error, or an ignored pixel."""
+    without_sensors: Literal["refuse", "allow"] = "refuse"
+    """What a patch is of which no input can be used: an error, or a patch without input."""
+    flips_and_turns: bool = True
+    """Show each training patch under one of the eight symmetries of the square."""
+
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, value: str) -> str:
+        # The layouts bring GDAL along; a config that is only printed should not wait for it.
+        from bocage.data.layouts import get_layout
+
+        return get_layout(value).name
+
+    @property
+    def index_path(self) -> Path:
+        """The index file."""
+        return self.index if self.index is not None else index_path(self.root)
+
+    def splits(self, split: str) -> tuple[str, ...]:
+        """Values of the split column that stand for train, valid or test."""
+        return {
+            "train": self.train_splits,
+            "valid": self.valid_splits,
+            "test": self.test_splits,
+        }[split]
