@@ -60,74 +60,123 @@ class BlockResult:
     confidence: dict[str, NDArray[np.uint8]]
 
 
-class Accumulator:
-    """Sums of weighted logits of one block. Memory: 4 bytes x (sum of K + 1) x H x W."""
+class Blender:
+    """Sums of weighted logits, one block after the other, in buffers that are made once.
+
+    Windows come row by row, so only a band as high as a window is held; what lies above the
+    current windows is final and reduced to bytes at once. Memory on the device:
+    4 bytes x (sum of K + 1) x S x block width.
+    """
 
     def __init__(
-        self, block: Block, lattice: Lattice, tasks: Sequence[TaskOutput], device: torch.device
+        self,
+        lattice: Lattice,
+        tasks: Sequence[TaskOutput],
+        device: torch.device,
+        width_px: int,
+        confidence: bool,
     ) -> None:
-        self.block = block
-        self.tasks = tasks
+        self._tasks = tasks
         self._side = lattice.window_px
+        self._confidence = confidence
         axis = torch.from_numpy(window_weight(lattice)).to(device)
         self._window = axis[:, None] * axis[None, :]
-        self._weight = torch.zeros(block.shape, device=device)
+        self._weight = torch.zeros((self._side, width_px), device=device)
         self._sums = {
-            task.name: torch.zeros((len(task.scored), *block.shape), device=device)
+            task.name: torch.zeros((len(task.scored), self._side, width_px), device=device)
             for task in tasks
         }
         self._columns = {task.name: _columns(task.scored, device) for task in tasks}
 
-    def add(self, row: int, col: int, logits_KHW: Mapping[str, Tensor]) -> None:
-        """Add the window that starts at (row, col) of the raster; logits (K_all, S, S) per task."""
-        block, side = self.block, self._side
-        top, bottom = max(row, block.row0), min(row + side, block.row1)
+    def begin(self, block: Block, valid_HW: NDArray[np.bool_] | None) -> None:
+        """Start a block; pixels outside `valid_HW` (None: none) will be nodata."""
+        self._block, self._valid = block, valid_HW
+        self._top = block.row0
+        shape = block.shape
+        sure_shape = shape if self._confidence else (0, 0)
+        self._classes = {t.name: np.empty(shape, np.uint8) for t in self._tasks}
+        self._sure = {t.name: np.empty(sure_shape, np.uint8) for t in self._tasks}
+        for buffer in (self._weight, *self._sums.values()):
+            buffer.zero_()
+
+    def add(self, row: int, col: int, logits_KSS: Mapping[str, Tensor]) -> None:
+        """Add the window that starts at (row, col) of the raster, logits of all K per task.
+
+        Rows must not decrease from call to call.
+        """
+        self._advance(row)
+        block, side = self._block, self._side
+        top, bottom = max(row, self._top), min(row + side, block.row1)
         left, right = max(col, block.col0), min(col + side, block.col1)
         here = (
-            slice(top - block.row0, bottom - block.row0),
+            slice(top - self._top, bottom - self._top),
             slice(left - block.col0, right - block.col0),
         )
         there = (slice(top - row, bottom - row), slice(left - col, right - col))
         weight = self._window[there]
         self._weight[here] += weight
-        for task in self.tasks:
-            scored = logits_KHW[task.name][self._columns[task.name]]
-            self._sums[task.name][(slice(None), *here)].addcmul_(scored[(slice(None), *there)], weight)
+        for task in self._tasks:
+            scored = logits_KSS[task.name][self._columns[task.name]]
+            self._sums[task.name][:, *here].addcmul_(scored[:, *there], weight)
 
-    def reduce(self, valid_HW: NDArray[np.bool_] | None, confidence: bool) -> BlockResult:
-        """Class with the largest mean logit, and its softmax probability among the scored ones.
+    def finish(self) -> BlockResult:
+        """The block: class with the largest mean logit, and its softmax among the scored ones.
 
-        Pixels outside `valid_HW` (None: none) or without any window become 255. Raises `DataError`
-        when the network gave numbers that are not finite.
+        Pixels without data or without any window are 255. Raises `DataError` when the network
+        gave numbers that are not finite.
         """
-        shape = self.block.shape
-        classes: dict[str, NDArray[np.uint8]] = {}
-        probability: dict[str, NDArray[np.uint8]] = {}
-        for task in self.tasks:
-            ids = torch.tensor(task.class_ids, dtype=torch.uint8, device=self._weight.device)
-            class_map = np.empty(shape, dtype=np.uint8)
-            confidence_map = np.empty(shape if confidence else (0, 0), dtype=np.uint8)
-            for start in range(0, shape[0], _STRIP_ROWS):
-                rows = slice(start, min(start + _STRIP_ROWS, shape[0]))
-                keep = self._weight[rows] > 0
-                if valid_HW is not None:
-                    keep &= torch.from_numpy(valid_HW[rows]).to(keep.device)
-                sums = self._sums[task.name][:, rows]
-                top, winner = sums.max(dim=0)
-                if not bool(torch.isfinite(top[keep]).all()):
-                    raise DataError(
-                        f"the network gave numbers that are not finite for {task.name}. Check "
-                        "the inputs for extreme values, and try precision=float32."
-                    )
-                class_map[rows] = ids[winner].masked_fill_(~keep, NODATA).cpu().numpy()
-                if confidence:
-                    share = 1 / ((sums - top) / self._weight[rows]).exp_().sum(dim=0)
-                    steps = (share * CONFIDENCE_STEPS).round_().nan_to_num_(0).to(torch.uint8)
-                    confidence_map[rows] = steps.masked_fill_(~keep, NODATA).cpu().numpy()
-            classes[task.name] = class_map
-            if confidence:
-                probability[task.name] = confidence_map
-        return BlockResult(classes, probability)
+        while self._top < self._block.row1:
+            self._advance(min(self._top + self._side, self._block.row1))
+        return BlockResult(self._classes, self._sure if self._confidence else {})
+
+    def _advance(self, row: int) -> None:
+        """Reduce the rows above `row` and move the band down to it."""
+        done = min(row, self._block.row1) - self._top
+        if done <= 0:
+            return
+        ready = min(done, self._side)
+        for start in range(0, ready, _STRIP_ROWS):
+            self._reduce(slice(start, min(start + _STRIP_ROWS, ready)))
+        if done > ready:
+            self._blank(slice(self._top - self._block.row0 + ready, row - self._block.row0))
+        for buffer in (self._weight, *self._sums.values()):
+            rest = buffer[..., ready:, :].clone()
+            buffer[..., : self._side - ready, :] = rest
+            buffer[..., self._side - ready :, :] = 0
+        self._top += done
+
+    def _blank(self, rows: slice) -> None:
+        """Rows that no window reached, because nothing is there."""
+        for arrays in (self._classes, self._sure):
+            for array in arrays.values():
+                array[rows] = NODATA
+
+    def _reduce(self, rows: slice) -> None:
+        """Bytes of some rows of the band, whose sums are used up."""
+        width = self._block.shape[1]
+        offset = self._top - self._block.row0
+        place = slice(rows.start + offset, rows.stop + offset)
+        weight = self._weight[rows, :width]
+        empty = weight == 0
+        if self._valid is not None:
+            empty |= torch.from_numpy(~self._valid[place]).to(empty.device)
+        for task in self._tasks:
+            sums = self._sums[task.name][:, rows, :width]
+            top, winner = sums.max(dim=0)
+            if not bool((torch.isfinite(top) | empty).all()):
+                raise DataError(
+                    f"the network gave numbers that are not finite for {task.name}. Check the "
+                    "inputs for extreme values, and try precision=float32."
+                )
+            ids = winner.to(torch.uint8)
+            if task.class_ids != tuple(range(len(task.class_ids))):
+                table = torch.tensor(task.class_ids, dtype=torch.uint8, device=ids.device)
+                ids = table[winner]
+            self._classes[task.name][place] = ids.masked_fill_(empty, NODATA).cpu().numpy()
+            if self._confidence:
+                share = sums.sub_(top).div_(weight).exp_().sum(dim=0).reciprocal_()
+                steps = share.mul_(CONFIDENCE_STEPS).round_().masked_fill_(empty, NODATA)
+                self._sure[task.name][place] = steps.to(torch.uint8).cpu().numpy()
 
 
 def _columns(scored: tuple[int, ...], device: torch.device) -> slice | Tensor:

@@ -32,16 +32,16 @@ class MapConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window_px: int | None = Field(None, gt=0)
+    window_px: int | None = Field(default=None, gt=0)
     """Side of the square that the network sees at once, output pixels. None: the size that the
     bundle was trained on, made a multiple of the alignment unit."""
-    overlap_px: int | None = Field(None, ge=0)
+    overlap_px: int | None = Field(default=None, ge=0)
     """How far neighbouring windows overlap, output pixels. None: a quarter of the window, made a
     multiple of the alignment unit."""
-    block_px: int | None = Field(None, gt=0, multiple_of=512)
+    block_px: int | None = Field(default=None, gt=0, multiple_of=512)
     """Side of the square that is computed and stored at once, output pixels. Sets memory and what
     is lost when a run is killed, never the result. None: chosen from the inputs, at most 4096."""
-    batch_size: int = Field(8, gt=0)
+    batch_size: int = Field(default=8, gt=0)
     """Windows per pass through the network."""
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`."""
@@ -49,7 +49,7 @@ class MapConfig(BaseModel):
     """Number format of the network's arithmetic; blending is always in float32."""
     confidence: bool = True
     """Also write the probability of the chosen class."""
-    year: int | None = Field(None, ge=1900, le=2200)
+    year: int | None = Field(default=None, ge=1900, le=2200)
     """Campaign year, from whose 15 May the days of a series count. None: the median year of the
     dates."""
     overwrite: bool = False

@@ -1,0 +1,187 @@
+"""Windows of a block, in batches, through the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bocage.errors import ConfigError
+from bocage.mapping.read import BlockInputs
+from bocage.sample import Series, day_offsets
+from bocage.series import SeriesConfig, select_clear
+
+
+@dataclass(frozen=True)
+class WindowInputs:
+    """What the network sees of one window. A sensor that is not in it is absent there.
+
+    `images[m]` (C, h, w) with `valid[m]` (h, w) or no key for no hole; `series[m]` with its clear
+    dates only.
+    """
+
+    row: int
+    col: int
+    images: dict[str, NDArray[Any]]
+    valid: dict[str, NDArray[np.bool_]]
+    series: dict[str, Series]
+
+    @property
+    def empty(self) -> bool:
+        """Whether no sensor has anything here."""
+        return not self.images and not self.series
+
+
+def window_inputs(
+    inputs: BlockInputs, row: int, col: int, side_px: int, config: SeriesConfig
+) -> WindowInputs:
+    """Cut one window out of the block and choose its dates, as training does for a patch.
+
+    The block's arrays and date lists are left as they are, so that every window chooses from all
+    dates.
+    """
+    images: dict[str, NDArray[Any]] = {}
+    valid: dict[str, NDArray[np.bool_]] = {}
+    series: dict[str, Series] = {}
+    for name, image in inputs.images.items():
+        here = inputs.cut(name, row, col, side_px)
+        mask = inputs.valid.get(name)
+        if mask is None or mask[here].all():
+            images[name] = image[(slice(None), *here)]
+        elif mask[here].any():
+            images[name] = image[(slice(None), *here)]
+            valid[name] = mask[here]
+    for name, whole in inputs.series.items():
+        rows, cols = inputs.cut(name, row, col, side_px)
+        part = Series(
+            whole.values[..., rows, cols],
+            whole.dates,
+            None if whole.snow_cloud is None else whole.snow_cloud[..., rows, cols],
+            None if whole.valid is None else whole.valid[:, rows, cols],
+        )
+        if part.valid is not None:
+            # A date of which nothing lies in this window is no date of this window.
+            part = part.take(np.asarray(part.valid.any(axis=(1, 2))))
+        clear = select_clear(part, config)
+        if len(clear):
+            series[name] = clear
+    return WindowInputs(row, col, images, valid, series)
+
+
+def network_inputs(
+    windows: Sequence[WindowInputs], modalities: Sequence[str], year: int, side_px: int
+) -> dict[str, Any]:
+    """The keyword arguments of `Network.forward` for a batch of windows, on the CPU.
+
+    What is missing is marked as in `bocage.sample.Batch`: windows may differ in their sensors and
+    in the number of their dates.
+    """
+    parts: dict[str, dict[str, Tensor]] = {
+        key: {}
+        for key in ("images", "valid", "series", "series_valid", "days", "dates_present", "present")
+    }
+    for name in modalities:
+        has = [name in window.images or name in window.series for window in windows]
+        parts["present"][name] = torch.tensor(has)
+        if any(name in window.images for window in windows):
+            parts["images"][name], parts["valid"][name] = _stack_images(windows, name)
+        elif any(has):
+            stacked = _stack_series(windows, name, year)
+            for key, array in stacked.items():
+                parts[key][name] = torch.from_numpy(array)
+    return {**parts, "output_hw": (side_px, side_px)}
+
+
+def _stack_images(windows: Sequence[WindowInputs], name: str) -> tuple[Tensor, Tensor]:
+    first = next(window.images[name] for window in windows if name in window.images)
+    image_BCHW = np.zeros((len(windows), *first.shape), first.dtype)
+    valid_BHW = np.zeros((len(windows), *first.shape[1:]), bool)
+    for i, window in enumerate(windows):
+        if name in window.images:
+            image_BCHW[i] = window.images[name]
+            valid_BHW[i] = window.valid.get(name, np.True_)
+    return torch.from_numpy(image_BCHW), torch.from_numpy(valid_BHW)
+
+
+def _stack_series(windows: Sequence[WindowInputs], name: str, year: int) -> dict[str, NDArray[Any]]:
+    found = [window.series.get(name) for window in windows]
+    first = next(series for series in found if series is not None)
+    dates = max(len(series) for series in found if series is not None)
+    channels, height, width = first.values.shape[1:]
+    batch = len(windows)
+    stacked: dict[str, NDArray[Any]] = {
+        "series": np.zeros((batch, dates, channels, height, width), first.values.dtype),
+        "series_valid": np.zeros((batch, dates, height, width), bool),
+        "days": np.zeros((batch, dates), np.int64),
+        "dates_present": np.zeros((batch, dates), bool),
+    }
+    for i, series in enumerate(found):
+        if series is not None:
+            count = len(series)
+            stacked["series"][i, :count] = series.values
+            stacked["series_valid"][i, :count] = True if series.valid is None else series.valid
+            stacked["days"][i, :count] = day_offsets(series.dates, year)
+            stacked["dates_present"][i, :count] = True
+    return stacked
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; `auto` takes a GPU if there is one.
+
+    Raises `ConfigError` for an unknown name, and for a GPU where there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device={name}: not a device. Use auto, cpu or cuda.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={name}: this machine has no usable GPU. Use device=cpu.")
+    return device
+
+
+class Predictor:
+    """The network on its device, fed with batches, answering with float32 logits."""
+
+    def __init__(
+        self, network: nn.Module, device: torch.device, precision: Literal["float32", "bf16"]
+    ) -> None:
+        # Channels last: 1.8 to 2.8 times faster convolutions on CPUs, and what GPUs want in bf16.
+        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        self.device = device
+        self._bf16 = precision == "bf16"
+
+    def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
+        """Logits (B, K, S, S) per task, on the device."""
+        moved = {
+            key: {name: t.to(self.device, non_blocking=True) for name, t in part.items()}
+            if isinstance(part, dict)
+            else part
+            for key, part in inputs.items()
+        }
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16),
+        ):
+            logits: dict[str, Tensor] = self._network(**moved).logits
+        return {name: values.float() for name, values in logits.items()}
+
+
+def batches(windows: Iterator[WindowInputs], size: int) -> Iterator[list[WindowInputs]]:
+    """Windows in groups of `size`, the last one shorter, empty windows left out."""
+    group: list[WindowInputs] = []
+    for window in windows:
+        if window.empty:
+            continue
+        group.append(window)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

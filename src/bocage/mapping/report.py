@@ -1,0 +1,100 @@
+"""What a mapping run tells about itself, and the clock that measures it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import rasterio
+import torch
+
+from bocage import __version__
+
+STAGES = ("read", "prepare", "network", "blend", "write")
+
+
+@dataclass(frozen=True)
+class FailedBlock:
+    """A block that could not be mapped, after a second try, and why."""
+
+    index: int
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+    reason: str
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """The outcome of `map_area`; the same as JSON in `report.json` beside the maps.
+
+    `seconds` are of this run: per stage, `wait` (the network idle because reading was not done)
+    and `total`. Reading runs beside the others, so the stages add up to more than the total.
+    `km2` is the raster's area, `km2_per_s` counts only what this run computed.
+    """
+
+    maps: dict[str, str]
+    reference: str
+    crs: str
+    resolution_m: float
+    height: int
+    width: int
+    km2: float
+    window_px: int
+    overlap_px: int
+    block_px: int
+    blocks: int
+    blocks_resumed: int
+    windows: int
+    failed: tuple[FailedBlock, ...]
+    absent_inputs: tuple[str, ...]
+    warnings: tuple[str, ...]
+    year: int | None
+    device: str
+    precision: str
+    seconds: dict[str, float]
+    km2_per_s: float
+    versions: dict[str, str]
+
+    @property
+    def exit_code(self) -> int:
+        """0: every block is mapped; 1: some failed and are nodata in the map."""
+        return 1 if self.failed else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `report.json`."""
+        return {**dataclasses.asdict(self), "exit_code": self.exit_code}
+
+
+@dataclass
+class Clock:
+    """Seconds per stage. On a GPU each stage waits for its own work, so that shares are true."""
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*STAGES, "wait"), 0.0))
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time of the block under `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            if self.device.type == "cuda" and name in ("network", "blend"):
+                torch.cuda.synchronize(self.device)
+            self.seconds[name] += time.perf_counter() - start
+
+
+def versions() -> dict[str, str]:
+    """The software that made a map."""
+    return {
+        "bocage": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "rasterio": rasterio.__version__,
+        "gdal": rasterio.__gdal_version__,
+    }

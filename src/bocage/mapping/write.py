@@ -1,0 +1,168 @@
+"""Block files and the Cloud-Optimised GeoTIFF that they become."""
+
+from __future__ import annotations
+
+import contextlib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.errors import RasterioError
+
+from bocage.errors import DataError
+from bocage.files import atomic_path, write_text
+from bocage.mapping.blend import CONFIDENCE_STEPS, NODATA
+from bocage.mapping.plan import BLOCK_STEP_PX, Block
+from bocage.rasters import Grid
+
+Color = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One file of the map: its name without suffix and what its numbers mean.
+
+    A layer with `classes` (id to name) and `colors` (id to RGBA) is a class map; one without is a
+    confidence: stored number times `scale` is a probability.
+    """
+
+    stem: str
+    description: str
+    classes: Mapping[int, str] = field(default_factory=dict)
+    colors: Mapping[int, Color] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scale(self) -> float:
+        """Stored number to quantity."""
+        return 1.0 if self.classes else 1.0 / CONFIDENCE_STEPS
+
+
+def write_block(target: Path, array_HW: NDArray[np.uint8], grid: Grid, block: Block) -> None:
+    """Write one block as a tiled GeoTIFF under its own georeference, atomically."""
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "dtype": "uint8",
+        "count": 1,
+        "height": block.shape[0],
+        "width": block.shape[1],
+        "crs": grid.crs,
+        "transform": grid.transform @ rasterio.Affine.translation(block.col0, block.row0),
+        "nodata": NODATA,
+        "tiled": True,
+        "blockxsize": BLOCK_STEP_PX,
+        "blockysize": BLOCK_STEP_PX,
+        "compress": "zstd",
+        "zstd_level": 1,
+    }
+    with (
+        _gdal_errors(target),
+        atomic_path(target) as temporary,
+        rasterio.open(temporary, "w", **profile) as dataset,
+    ):
+        dataset.write(array_HW, 1)
+
+
+def write_cog(
+    target: Path, layer: Layer, grid: Grid, parts: Sequence[tuple[Block, Path]], scratch: Path
+) -> None:
+    """Join block files into one Cloud-Optimised GeoTIFF, atomically.
+
+    Where a block is missing the map is nodata. `scratch` is a folder for the virtual mosaic.
+    Class names go into the file's metadata, and beside it into GDAL's `.aux.xml`, the only place
+    from which GIS programs take them for their legend.
+    """
+    mosaic = scratch / f"{layer.stem}.vrt"
+    write_text(mosaic, _mosaic_xml(layer, grid, parts))
+    options = {
+        "blocksize": BLOCK_STEP_PX,
+        "compress": "deflate",  # every reader has it, ZSTD not
+        "level": 6,
+        "overview_resampling": "mode" if layer.classes else "average",
+        "overview_compress": "deflate",
+        "bigtiff": "IF_SAFER",
+        "num_threads": "ALL_CPUS",
+    }
+    with _gdal_errors(target):
+        with atomic_path(target) as temporary, rasterio.Env(GDAL_PAM_ENABLED="NO"):
+            rasterio.shutil.copy(mosaic, temporary, driver="COG", **options)
+        if layer.classes:
+            write_text(target.with_name(f"{target.name}.aux.xml"), _category_xml(layer))
+
+
+@contextlib.contextmanager
+def _gdal_errors(target: Path) -> Iterator[None]:
+    """GDAL's own errors while writing, as the error that `atomic_path` gives for a full disk."""
+    try:
+        yield
+    except RasterioError as error:
+        raise DataError(
+            f"{target}: could not be written ({error}). Check free space and permissions, then "
+            "run the same command again."
+        ) from error
+
+
+def _mosaic_xml(layer: Layer, grid: Grid, parts: Sequence[tuple[Block, Path]]) -> str:
+    """GDAL's virtual mosaic of the block files, with all that the final file shall say."""
+    root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
+    assert grid.crs is not None
+    ET.SubElement(root, "SRS").text = grid.crs.to_wkt()
+    ET.SubElement(root, "GeoTransform").text = ", ".join(map(repr, grid.transform.to_gdal()))
+    metadata = ET.SubElement(root, "Metadata")
+    for key, value in layer.tags.items():
+        ET.SubElement(metadata, "MDI", key=key).text = value
+    band = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
+    names = ET.SubElement(band, "Metadata")
+    for class_id, name in layer.classes.items():
+        ET.SubElement(names, "MDI", key=f"class_{class_id}").text = name
+    ET.SubElement(band, "Description").text = layer.description
+    ET.SubElement(band, "NoDataValue").text = str(NODATA)
+    if layer.classes:
+        ET.SubElement(band, "ColorInterp").text = "Palette"
+        table = ET.SubElement(band, "ColorTable")
+        for number in range(256):
+            red, green, blue, alpha = layer.colors.get(number, (0, 0, 0, 0))
+            ET.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(alpha))
+    else:
+        ET.SubElement(band, "ColorInterp").text = "Gray"
+        ET.SubElement(band, "Offset").text = "0"
+        ET.SubElement(band, "Scale").text = repr(layer.scale)
+    for block, path in parts:
+        height, width = (str(side) for side in block.shape)
+        source = ET.SubElement(band, "SimpleSource")
+        ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = path.name
+        ET.SubElement(source, "SourceBand").text = "1"
+        # The properties spare GDAL from opening every block to learn its size.
+        ET.SubElement(
+            source,
+            "SourceProperties",
+            RasterXSize=width,
+            RasterYSize=height,
+            DataType="Byte",
+            BlockXSize=str(BLOCK_STEP_PX),
+            BlockYSize=str(BLOCK_STEP_PX),
+        )
+        ET.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=width, ySize=height)
+        ET.SubElement(
+            source,
+            "DstRect",
+            xOff=str(block.col0),
+            yOff=str(block.row0),
+            xSize=width,
+            ySize=height,
+        )
+    return ET.tostring(root, encoding="unicode")
+
+
+def _category_xml(layer: Layer) -> str:
+    root = ET.Element("PAMDataset")
+    names = ET.SubElement(ET.SubElement(root, "PAMRasterBand", band="1"), "CategoryNames")
+    for class_id in range(max(layer.classes) + 1):
+        ET.SubElement(names, "Category").text = layer.classes.get(class_id, "")
+    return ET.tostring(root, encoding="unicode")

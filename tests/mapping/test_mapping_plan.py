@@ -1,0 +1,176 @@
+"""The lattice and the blocks: every pixel once, weights that sum to one, mirrors in place."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bocage.errors import ConfigError
+from bocage.mapping.blend import Blender, TaskOutput, window_weight
+from bocage.mapping.plan import (
+    Lattice,
+    Plan,
+    alignment_unit,
+    as_fraction,
+    choose_block_px,
+    make_lattice,
+    mirrored,
+)
+
+
+@st.composite
+def lattices(draw: st.DrawFn) -> Lattice:
+    unit = draw(st.sampled_from([1, 3, 8]))
+    window = unit * draw(st.integers(1, 12))
+    overlap = unit * draw(st.integers(0, window // unit - 1))
+    return make_lattice(window, unit, window, overlap)
+
+
+@pytest.mark.property
+@given(lattices(), st.integers(1, 150), st.integers(1, 150), st.integers(1, 90))
+@settings(max_examples=60, deadline=None)
+def test_every_pixel_in_one_block_and_in_some_window(lattice, height, width, block_px):
+    plan = Plan(height, width, lattice, block_px)
+    count = np.zeros((height, width), int)
+    for block in plan.blocks:
+        count[block.row0 : block.row1, block.col0 : block.col1] += 1
+        covered = np.zeros(block.shape, bool)
+        for row, col in plan.windows(block):
+            top, left = row - block.row0, col - block.col0
+            part = covered[
+                max(top, 0) : max(top + lattice.window_px, 0),
+                max(left, 0) : max(left + lattice.window_px, 0),
+            ]
+            assert part.size, "a window that does not touch its block"
+            part[:] = True
+        assert covered.all()
+    assert (count == 1).all()
+
+
+@pytest.mark.property
+@given(lattices(), st.integers(1, 70), st.integers(1, 70), st.integers(8, 90))
+@settings(max_examples=40, deadline=None)
+def test_weighted_mean_is_right_and_no_plan_differs(lattice, height, width, block_px):
+    """Random logits in every window: the same bytes in any cut, and the probabilities are those of
+    a plain mean with weights that sum to one."""
+    tasks = [TaskOutput("t", "t", 2, (0, 1), (0, 1))]
+    side = lattice.window_px
+
+    def logits(row, col):
+        rng = torch.Generator().manual_seed(1_000_003 + row * 1009 + col)
+        return 4 * torch.rand((2, side, side), generator=rng)
+
+    def blend(cut):
+        plan = Plan(height, width, lattice, cut)
+        blender = Blender(lattice, tasks, torch.device("cpu"), min(cut, width), confidence=True)
+        found = np.zeros((2, height, width), np.uint8)
+        for block in plan.blocks:
+            blender.begin(block, None)
+            for row, col in plan.windows(block):
+                blender.add(row, col, {"t": logits(row, col)})
+            done = blender.finish()
+            place = (slice(block.row0, block.row1), slice(block.col0, block.col1))
+            found[0][place], found[1][place] = done.classes["t"], done.confidence["t"]
+        return found
+
+    whole = blend(1000)
+    np.testing.assert_array_equal(whole, blend(block_px))
+
+    axis = window_weight(lattice).astype(np.float64)
+    total, mean = np.zeros((height, width)), np.zeros((2, height, width))
+    for row in lattice.starts(height):
+        for col in lattice.starts(width):
+            place = (
+                slice(max(row, 0), min(row + side, height)),
+                slice(max(col, 0), min(col + side, width)),
+            )
+            there = tuple(
+                slice(p.start - s, p.stop - s) for p, s in zip(place, (row, col), strict=True)
+            )
+            weight = np.outer(axis, axis)[there]
+            total[place] += weight
+            mean[:, *place] += weight * logits(row, col).numpy()[:, *there]
+    assert (total > 0).all()
+    mean /= total
+    sure = 1 / (1 + np.exp(-np.abs(mean[0] - mean[1])))
+    np.testing.assert_allclose(whole[1], sure * 254, atol=0.51)
+    clear = np.abs(mean[0] - mean[1]) > 1e-4
+    np.testing.assert_array_equal(whole[0][clear], (mean[1] > mean[0])[clear])
+
+
+@pytest.mark.property
+@given(lattices(), st.integers(1, 500))
+def test_border_has_half_an_overlap_of_context(lattice, size):
+    starts = lattice.starts(size)
+    assert starts[0] <= -(lattice.overlap_px // 2)
+    assert starts[-1] + lattice.window_px >= size + lattice.overlap_px // 2
+    assert all(s < size and s + lattice.window_px > 0 for s in starts)
+
+
+@pytest.mark.unit
+def test_alignment_unit_of_the_flair_hub_sensors():
+    ratios = [as_fraction(m) / as_fraction(0.2) for m in (0.2, 0.4, 1.6, 10.24)]
+    assert ratios == [1, 2, 8, Fraction(256, 5)]
+    assert alignment_unit(ratios) == 256
+    assert alignment_unit([Fraction(1, 8)]) == 1
+
+
+@pytest.mark.unit
+def test_default_lattice():
+    assert make_lattice(512, 1) == Lattice(512, 384, 64)
+    assert make_lattice(512, 256) == Lattice(512, 256, 256)
+    assert make_lattice(304, 50) == Lattice(300, 200, 50)
+    # One unit alone would leave no stride that overlaps.
+    assert make_lattice(128, 256) == Lattice(512, 256, 256)
+    assert make_lattice(1, 1) == Lattice(1, 1, 0)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((512, 256, 500, None), ["window_px=500", "multiple of 256", "Nearest: 512"]),
+        ((512, 256, 512, 100), ["overlap_px=100", "multiple of 256"]),
+        ((512, 1, 64, 64), ["overlap_px=64", "smaller than the window of 64"]),
+        ((512, 7777, None, None), ["7777"]),
+    ],
+)
+def test_impossible_lattices_are_refused(arguments, words):
+    with pytest.raises(ConfigError) as caught:
+        make_lattice(*arguments)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.unit
+def test_window_weight_is_smooth_symmetric_and_never_zero():
+    weight = window_weight(Lattice(32, 24, 4))
+    assert weight.min() > 0
+    np.testing.assert_array_equal(weight, weight[::-1])
+    assert (weight[8:24] == 1).all()
+    assert np.abs(np.diff(weight)).max() < 0.25
+    np.testing.assert_allclose(weight[24:] + weight[:8], 1, atol=3e-3)
+    assert (window_weight(Lattice(4, 4, 0)) == 1).all()
+
+
+@pytest.mark.property
+@given(st.integers(1, 40), st.integers(0, 90), st.integers(0, 90))
+def test_mirror_is_numpys_symmetric_padding(size, before, after):
+    expected = np.pad(np.arange(size), (before, after), mode="symmetric")
+    np.testing.assert_array_equal(mirrored(-before, size + after, size, Fraction(1)), expected)
+
+
+@pytest.mark.unit
+def test_mirror_of_coarse_pixels_stands_at_the_references_edge():
+    # 100 reference pixels are 12.5 of these: the last is half inside and shown, then mirrored.
+    found = mirrored(-3, 16, 100, Fraction(8))
+    assert found.tolist() == [2, 1, 0, *range(13), 11, 10, 9]
+
+
+@pytest.mark.unit
+def test_block_size_follows_memory():
+    assert choose_block_px(70, 4 * 2**30, 512) == 4096
+    assert choose_block_px(1500, 4 * 2**30, 512) == 1024
+    assert choose_block_px(10**9, 4 * 2**30, 512) == 512
