@@ -38,6 +38,7 @@ class PixelStub(nn.Module):
         self.mix.weight.data = torch.randn(self.mix.weight.shape, generator=generator)
 
     def forward(self, images: dict[str, Tensor], **_: Any) -> NetworkOutput:
+        """Logits of the land cover task."""
         image_BCHW = (images["AERIAL_RGBI"].float() - 106.0) / 45.0
         return NetworkOutput({LAND_COVER.name: self.mix(image_BCHW)}, {}, {})
 

@@ -59,9 +59,7 @@ def map_raster(
         profile: dict[str, Any] = dataset.profile
         height, width = dataset.height, dataset.width
     stripped = target.with_name("strips.tif")
-    profile.update(
-        driver="GTiff", count=1, dtype="uint8", compress="lzw", tiled=False, nodata=None
-    )
+    profile.update(driver="GTiff", count=1, dtype="uint8", compress="lzw", tiled=False, nodata=None)
     for key in ("blockxsize", "blockysize", "interleave"):
         profile.pop(key, None)
     margin = overlap_px // 2

@@ -9,8 +9,7 @@ from __future__ import annotations
 from benchmarks import naive
 from benchmarks.fixtures import simulated_patches
 from benchmarks.measure import Row, amounts, compare
-from bocage.data.collate import collate
-from bocage.data.dataset import DataConfig, PatchDataset
+from bocage.data import DataConfig, PatchDataset, collate
 from bocage.modalities import FLAIR_HUB_INPUTS
 from bocage.nomenclatures import CROPS, LAND_COVER
 from bocage.sample import Batch

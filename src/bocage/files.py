@@ -33,7 +33,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
             "Check free space and permissions, then run the same command again."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where nothing could be written nothing is left; the first error is the one to tell.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(target: Path, text: str) -> None:

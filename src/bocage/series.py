@@ -17,11 +17,11 @@ class SeriesConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_cloud: float = Field(1.0, ge=0, le=100)
+    max_cloud: float = Field(default=1.0, ge=0, le=100)
     """A pixel is clear when its cloud probability is at most this, percent."""
-    max_snow: float = Field(1.0, ge=0, le=100)
+    max_snow: float = Field(default=1.0, ge=0, le=100)
     """A pixel is clear when its snow probability is at most this, percent."""
-    min_clear: float = Field(0.95, ge=0, le=1)
+    min_clear: float = Field(default=0.95, ge=0, le=1)
     """A date is used when at least this share of its pixels is clear. 0 uses every date."""
 
 

@@ -63,8 +63,10 @@ class Task:
         a `DataError` that names `source`, or becomes `IGNORE` when `unknown="ignore"`. No value
         ever turns into a class that it is not.
         """
-        inside = (raw >= 0) & (raw <= 255)
-        target = self._table[np.where(inside, raw, IGNORE).astype(np.uint8)]
+        codes = raw
+        if raw.dtype != np.uint8:
+            codes = np.where((raw >= 0) & (raw <= 255), raw, IGNORE).astype(np.uint8)
+        target: NDArray[np.uint8] = self._table[codes]
         if unknown == "refuse":
             strange = (target == IGNORE) & (raw != IGNORE)
             if strange.any():

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 _log = logging.getLogger("bocage")
 
 
-class EpochLog(Callback):  # type: ignore[misc]  # lightning ships no types that mypy can follow
+class EpochLog(Callback):
     """One JSON line per epoch in `metrics.jsonl`, one readable line in the log.
 
     A resumed run drops the lines of epochs that it is going to repeat, so that the file holds

@@ -12,17 +12,17 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(30, ge=1)
+    epochs: int = Field(default=30, ge=1)
     """Passes over the training patches."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Highest learning rate of AdamW, reached at the end of the warm-up."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     """AdamW's decoupled weight decay; biases and normalisation weights are left out."""
-    warmup: float = Field(0.1, ge=0, lt=1)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
     """Share of all steps over which the learning rate rises; a cosine brings it down after."""
-    gradient_clip: float = Field(1.0, ge=0)
+    gradient_clip: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 switches clipping off."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are summed before a step."""
     precision: Literal["float32", "bf16", "float16"] = "float32"
     """Arithmetic of the network; the loss is always computed in float32."""
@@ -32,7 +32,7 @@ class TrainingConfig(BaseModel):
     """Number of processes, one per device; several train with DistributedDataParallel."""
     select: Literal["best", "last"] = "best"
     """Weights that the bundle gets: the best by validation mIoU, or those of the last epoch."""
-    validate_every: int = Field(1, ge=1)
+    validate_every: int = Field(default=1, ge=1)
     """Epochs between two validations."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     """Validations without a better mIoU after which training stops; None trains to the end."""

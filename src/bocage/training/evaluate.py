@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from bocage.data import DataConfig, PatchDataModule
-
 from bocage.errors import ConfigError
 from bocage.evaluation import ConfusionMatrix, Scores, decide, write_report
 from bocage.models import load_bundle

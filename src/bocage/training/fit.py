@@ -6,14 +6,13 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from bocage.data import DataConfig, PatchDataModule
-
 from bocage.errors import ConfigError
 from bocage.losses import LossConfig
 from bocage.models import BundleClass, BundleMeta, BundleTask, Network, NetworkConfig, save_bundle
@@ -24,7 +23,11 @@ from bocage.training.folder import RunFolder
 from bocage.training.module import SegmentationModule
 
 _log = logging.getLogger("bocage")
-_PRECISION = {"float32": "32-true", "bf16": "bf16-mixed", "float16": "16-mixed"}
+_PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "float32": "32-true",
+    "bf16": "bf16-mixed",
+    "float16": "16-mixed",
+}
 
 
 def fit(
@@ -87,6 +90,8 @@ def fit(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Checkpoints of a resumed run stand where they stood: that is wanted.
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # github.com/Lightning-AI/pytorch-lightning/issues/21326
+        warnings.filterwarnings("ignore", message=".isinstance.treespec, LeafSpec")
         trainer.fit(model, datamodule=module, ckpt_path=folder.last if resume else None)
 
     chosen = folder.checkpoints / "best.ckpt" if training.select == "best" else folder.last
@@ -106,15 +111,7 @@ def fit(
 
 
 def _callbacks(folder: RunFolder, training: TrainingConfig, has_validation: bool) -> list[Callback]:
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            folder.checkpoints,
-            filename="last",
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ),
-        EpochLog(folder.metrics),
-    ]
+    callbacks: list[Callback] = [EpochLog(folder.metrics)]
     if has_validation:
         callbacks.append(
             ModelCheckpoint(
@@ -125,6 +122,15 @@ def _callbacks(folder: RunFolder, training: TrainingConfig, has_validation: bool
                 enable_version_counter=False,
             )
         )
+    # After the best: the checkpoint to resume from must know what has been best so far.
+    callbacks.append(
+        ModelCheckpoint(
+            folder.checkpoints,
+            filename="last",
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+    )
     if training.patience is not None:
         callbacks.append(EarlyStopping("valid/miou", mode="max", patience=training.patience))
     return callbacks

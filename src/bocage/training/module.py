@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from bocage.evaluation import ConfusionMatrix, decide, score
@@ -92,7 +93,7 @@ class SegmentationModule(lightning.LightningModule):
         # Every rank logs the same number: checkpoint and early stopping decide alike everywhere.
         self.log("valid/miou", sum(scores) / len(scores), prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up and cosine decay, stepped per batch."""
         config = self.training_config
         optimizer = torch.optim.AdamW(

@@ -1,0 +1,136 @@
+"""A run from configuration to bundle and scores: folders, resuming, and what must never happen."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bocage.config import load_config
+from bocage.errors import ConfigError
+from bocage.models import load_bundle
+from bocage.training import RunFolder, evaluate, fit
+from bocage.training.callbacks import EpochLog
+from bocage.training.module import learning_rate_factor, parameter_groups
+
+pytestmark = pytest.mark.integration
+
+
+def _train(root: Path, folder: Path, options: list[str], resume: bool = False) -> RunFolder:
+    inputs = "inputs=[AERIAL_RGBI, SENTINEL2_TS]"
+    config = load_config("demo", [f"data.root={root}", inputs, *options])
+    run = RunFolder(folder)
+    run.create(config.to_document(), resume=resume)
+    fit(
+        run,
+        network=config.network,
+        tasks=config.task_list,
+        data=config.data,
+        loss=config.loss,
+        training=config.training,
+        seed=config.seed,
+        resume=resume,
+        progress=False,
+    )
+    return run
+
+
+def test_a_killed_run_resumes_to_the_same_weights(
+    simulated: Path, tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*tiny, "training.epochs=2", "training.select=best"]
+    whole = _train(simulated, tmp_path / "whole", options)
+
+    def stop(self: EpochLog, trainer: object, module: object) -> None:
+        if trainer.current_epoch == 1:  # type: ignore[attr-defined]
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochLog, "on_train_epoch_start", stop)
+        with pytest.raises(RuntimeError, match="killed"):
+            _train(simulated, tmp_path / "killed", options)
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    resumed = _train(simulated, tmp_path / "killed", options, resume=True)
+
+    first, second = (load_bundle(run.bundle).network.state_dict() for run in (whole, resumed))
+    for name, weights in first.items():
+        torch.testing.assert_close(second[name], weights, rtol=1e-5, atol=1e-6, msg=name)
+    rows = [json.loads(line) for line in resumed.metrics.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [0, 1]
+    assert {"train/loss", "valid/loss", "valid/miou"} <= rows[1].keys()
+    starts = json.loads((tmp_path / "killed" / "versions.json").read_text())["starts"]
+    assert len(starts) == 2
+    assert torch.__version__.startswith(starts[0]["torch"])
+
+
+def test_the_score_that_picks_is_the_score_that_is_reported(
+    simulated: Path, tmp_path: Path, tiny: list[str]
+) -> None:
+    options = [*tiny, "training.epochs=1", "training.select=best"]
+    run = _train(simulated, tmp_path / "run", options)
+    config = load_config("demo", [f"data.root={simulated}", *options])
+    scores = evaluate(
+        run.bundle,
+        data=config.data,
+        tasks=config.task_list,
+        split="valid",
+        target=run.evaluation("valid"),
+        seed=config.seed,
+    )
+    reported = np.mean([s.miou for s in scores.values()])
+    row = json.loads(run.metrics.read_text().splitlines()[-1])
+    assert row["valid/miou"] == pytest.approx(reported, abs=1e-6)
+    meta = load_bundle(run.bundle).meta
+    assert meta.metrics["valid/miou"] == pytest.approx(reported, abs=1e-6)
+    assert meta.tile_px == 512
+    document = json.loads((run.evaluation("valid") / "scores.json").read_text())
+    pixels = document["tasks"]["ALL_LABEL-LPIS"]["overall"]["pixels"]
+    assert pixels == document["patches"] * 512 * 512
+
+
+def test_folders_are_never_overwritten(simulated: Path, tmp_path: Path) -> None:
+    document = load_config("demo", [f"data.root={simulated}"]).to_document()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    with pytest.raises(ConfigError, match=r"already exists.*--resume.*--output") as caught:
+        RunFolder(tmp_path / "run").create(document, resume=False)
+    assert caught.value.exit_code == 2
+    with pytest.raises(ConfigError, match="nothing to resume"):
+        RunFolder(tmp_path / "run").create(document, resume=True)
+
+
+def test_resuming_with_other_options_is_refused(simulated: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    document = load_config("demo", [f"data.root={simulated}"]).to_document()
+    run.create(document, resume=False)
+    run.checkpoints.mkdir()
+    run.last.write_bytes(b"")
+    changed = load_config("demo", [f"data.root={simulated}", "training.epochs=99"]).to_document()
+    with pytest.raises(ConfigError, match=r"differs from the run's own in training\.epochs"):
+        run.create(changed, resume=True)
+
+
+def test_best_needs_validation_patches(simulated: Path, tmp_path: Path, tiny: list[str]) -> None:
+    options = [*tiny, "training.select=best", "data.valid_splits=[nowhere]"]
+    with pytest.raises(ConfigError, match="no validation patches"):
+        _train(simulated, tmp_path / "run", options)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("total", [1, 2, 10, 1000])
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.9])
+def test_the_schedule_is_defined_everywhere(total: int, warmup: float) -> None:
+    factors = [learning_rate_factor(step, total, warmup) for step in range(2 * total + 2)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert max(factors) == 1
+    assert factors[-1] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.unit
+def test_only_matrices_decay() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+    decayed, others = parameter_groups(network, 0.1)
+    assert [tuple(p.shape) for p in decayed["params"]] == [(4, 3, 1, 1)]
+    assert len(others["params"]) == 3
+    assert others["weight_decay"] == 0
