@@ -1,0 +1,10 @@
+"""A simulated countryside and the sensors that look at it.
+
+`Landscape` says what stands at every point; each sensor is a function from that to an image; and
+two writers make files of them: a data set in FLAIR-HUB's layout, and a territory to map.
+"""
+
+from bocage.simulate.area import simulate_area
+from bocage.simulate.dataset import simulate_dataset
+
+__all__ = ["simulate_area", "simulate_dataset"]

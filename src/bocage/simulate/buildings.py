@@ -1,0 +1,125 @@
+"""Houses with their gardens and pools, large buildings, sheds and greenhouses, plot by plot."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bocage.simulate.canvas import Canvas
+from bocage.simulate.domains import Domain
+from bocage.simulate.hashing import Floats, draw
+from bocage.simulate.landuse import Kind, Owners
+from bocage.simulate.partition import Parcels
+from bocage.simulate.surfaces import Surface
+
+Pixels = NDArray[np.intp]
+
+
+class _Plot:
+    """Some pixels of a window with the numbers of the plots that they lie in."""
+
+    def __init__(self, cut: Parcels, owner: Owners, pixels: Pixels) -> None:
+        self.pixels = pixels
+        self.parcel = cut.index.reshape(-1)[pixels]
+        self.across = cut.across.reshape(-1)[pixels]
+        self.along = cut.along.reshape(-1)[pixels]
+        self.hash = owner.hash
+        self.inset = cut.inset_m
+        self.strip = cut.strip
+
+    def lot(self, stream: int, low: float, high: float) -> Floats:
+        """A number between `low` and `high` per plot, seen from each pixel."""
+        table = np.float32(low) + np.float32(high - low) * draw(self.hash, stream)
+        return table[self.parcel]
+
+    def roomy(self, inset_m: float) -> NDArray[np.bool_]:
+        """Whether the plot's middle is that far from the block's border."""
+        return (self.inset >= inset_m)[self.parcel]
+
+
+def _gable(across: Floats, along: Floats, half_a: Floats, half_b: Floats) -> Floats:
+    """0 at the eaves to 1 at the ridge, which runs along the longer side."""
+    return 1 - np.where(half_a <= half_b, np.abs(across) / half_a, np.abs(along) / half_b)
+
+
+def paint_houses(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain) -> None:
+    """House, annex, terrace, drive and sometimes a pool on every house plot."""
+    pixels = np.flatnonzero((owner.kind == Kind.HOUSE)[cut.index].reshape(-1))
+    if not len(pixels):
+        return
+    plot = _Plot(cut, owner, pixels)
+    built = plot.roomy(12.0)
+    # Streets run along every second cut between strips: the drive leads to that side.
+    street = np.where(plot.strip % 2 == 0, np.float32(-1), np.float32(1))[plot.parcel]
+    half_a, half_b = plot.lot(20, 3.8, 5.6), plot.lot(21, 4.5, 7.0)
+    a = plot.across - street * plot.lot(22, 0.5, 2.5)
+    b = plot.along - plot.lot(23, -3.5, -0.5)
+    drive = built & (np.abs(b - plot.lot(24, -3, 3)) < 1.6) & (a * street > 0)
+    gravelled = draw(plot.hash, 25)[plot.parcel] < 0.5
+    canvas.put(pixels[drive & gravelled], Surface.GRAVEL, 0)
+    canvas.put(pixels[drive & ~gravelled], Surface.CONCRETE, 0)
+    terrace = built & (np.abs(a) < half_a + 1.0) & (b > 0) & (b < half_b + plot.lot(26, 1.5, 4.0))
+    canvas.put(pixels[terrace], Surface.CONCRETE, 0)
+
+    pool_b = b - half_b - np.float32(5.5)
+    has_pool = built & (draw(plot.hash, 27) < domain.pools)[plot.parcel]
+    deck = has_pool & (np.abs(a) < 5.2) & (np.abs(pool_b) < 3.2)
+    canvas.put(pixels[deck], Surface.CONCRETE, 0)
+    canvas.put(pixels[has_pool & (np.abs(a) < 3.8) & (np.abs(pool_b) < 1.9)], Surface.POOL, 0)
+
+    dark = (draw(plot.hash, 28) < domain.slate)[plot.parcel]
+    tone = plot.lot(29, -0.25, 0.25)
+    eaves, rise = plot.lot(30, 3.0, 6.0), plot.lot(31, 1.5, 3.0)
+    annex = (np.abs(a + street * half_a) < 2.4) & (np.abs(b - half_b * 0.3) < half_b * 0.5)
+    main = (np.abs(a) < half_a) & (np.abs(b) < half_b)
+    roof = built & (main | annex)
+    height = np.where(main, eaves + rise * _gable(a, b, half_a, half_b), np.float32(2.8))
+    for surface, which in ((Surface.TILE_ROOF, roof & ~dark), (Surface.SLATE_ROOF, roof & dark)):
+        canvas.put(pixels[which], surface, height[which], tone[which])
+
+
+def paint_large_buildings(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
+    """Flats in towns and sheds in works zones, with car parks and lawns around."""
+    kinds = owner.kind[cut.index].reshape(-1)
+    for kind, inset, sizes, heights in (
+        (Kind.LARGE_HOUSE, 13.0, (6.0, 7.5, 8.0, 11.0), (8.0, 12.0)),
+        (Kind.SHED, 24.0, (10.0, 17.0, 14.0, 24.0), (5.0, 10.0)),
+    ):
+        pixels = np.flatnonzero(kinds == kind)
+        if not len(pixels):
+            continue
+        plot = _Plot(cut, owner, pixels)
+        half_a, half_b = plot.lot(20, *sizes[:2]), plot.lot(21, *sizes[2:])
+        a, b = plot.across, plot.along
+        lawn = ~plot.roomy(inset) | (np.abs(a) > half_a + plot.lot(22, 4, 11))
+        canvas.put(pixels[lawn], Surface.LAWN, 0)
+        # Painted bays of a car park, every 2.5 m.
+        bays = ~lawn & (np.mod(b, np.float32(2.5)) < 0.15) & (np.abs(a) > half_a + 2)
+        canvas.tone.reshape(-1)[pixels[bays]] += np.float32(0.5)
+        roof = plot.roomy(inset) & (np.abs(a) < half_a) & (np.abs(b) < half_b)
+        height = plot.lot(23, *heights) + np.float32(0.6) * _gable(a, b, half_a, half_b)
+        tone = plot.lot(24, -0.4, 0.3)
+        tiled = (draw(plot.hash, 25) < (0.4 if kind == Kind.LARGE_HOUSE else 0.1))[plot.parcel]
+        for surface, which in (
+            (Surface.TILE_ROOF, roof & tiled),
+            (Surface.METAL_ROOF, roof & ~tiled),
+        ):
+            canvas.put(pixels[which], surface, height[which], tone[which])
+
+
+def paint_greenhouses(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
+    """Long glazed naves side by side, with gravel between them."""
+    pixels = np.flatnonzero((owner.kind == Kind.GREENHOUSES)[cut.index].reshape(-1))
+    if not len(pixels):
+        return
+    plot = _Plot(cut, owner, pixels)
+    side = np.minimum(
+        np.minimum(cut.low_a, cut.high_a).reshape(-1)[pixels],
+        np.minimum(cut.low_b, cut.high_b).reshape(-1)[pixels],
+    )
+    nave = np.mod(plot.across, np.float32(9.6)) - np.float32(4.8)
+    glass = plot.roomy(14.0) & (side > 5) & (np.abs(nave) < 4.0)
+    height = np.float32(2.5) + np.float32(2.2) * (1 - np.abs(nave) / np.float32(4.0))
+    canvas.put(pixels[glass], Surface.GREENHOUSE, height[glass], plot.lot(20, -0.2, 0.2)[glass])
+    rough = ~plot.roomy(14.0)
+    canvas.put(pixels[rough], Surface.ROUGH_GRASS, 0)

@@ -1,0 +1,95 @@
+"""Coarse pixels: which covers share one, and in what state each was on a day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bocage.nomenclatures import LPIS_3
+from bocage.simulate.hashing import Floats, draw, hash_at
+from bocage.simulate.landscape import Landscape
+from bocage.simulate.noise import Window
+from bocage.simulate.phenology import CALENDARS, DAYS
+from bocage.simulate.surfaces import BEHAVIOUR, Surface
+
+POINTS = 8
+"""A coarse pixel is sampled on a lattice of this many points a side (1.28 m for Sentinel)."""
+
+_CALENDAR_OF = np.array(
+    [CALENDARS.index(name) if name in CALENDARS.names else -1 for name in BEHAVIOUR], np.intp
+)
+_CROP_CALENDAR = np.array(
+    [CALENDARS.index(n) if n in CALENDARS.names else -1 for n in LPIS_3.names], dtype=np.intp
+)
+_BARE = CALENDARS.index("bare")
+_BY_CROP = np.array([name == "field" for name in BEHAVIOUR])
+
+
+@dataclass(frozen=True)
+class Cover:
+    """`counts` (P, U) float64 whole numbers: points of each pixel in each of U kinds of cover.
+
+    Per kind (U,): `calendar` row of `CALENDARS`; `delay` days by which its year is late; `vigour`
+    factor on its green cover; `soil` share of bright soil; `direction` of its rows (0..63, -1 for
+    none); `hash` its own numbers.
+    """
+
+    counts: NDArray[np.float64]
+    calendar: NDArray[np.intp]
+    delay: NDArray[np.int64]
+    vigour: Floats
+    soil: Floats
+    direction: NDArray[np.int32]
+    hash: NDArray[np.uint64]
+
+    def average(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean over each pixel's points of whole-number `values` (U, N): (P, N).
+
+        Sums of whole numbers below 2**53 are exact in any order, whatever the matrix library does.
+        """
+        result: NDArray[np.float64] = (self.counts @ values) / (POINTS * POINTS)
+        return result
+
+    def season(self, course: Floats, days: NDArray[np.int64]) -> Floats:
+        """A course of the year (K, 366) read at (T,) days for every kind, (U, T)."""
+        day = np.clip(days[None, :] - self.delay[:, None], 0, DAYS - 1)
+        seen: Floats = course[self.calendar[:, None], day]
+        return seen
+
+
+def cover(land: Landscape, window: Window) -> Cover:
+    """What the pixels of a coarse `window` (P = H x W, row by row) hold."""
+    scene = land.scene(window.resampled(window.step_cm // POINTS))
+    surface = scene.surface.astype(np.int64)
+    # A parcel matters where its crop or stand decides; elsewhere a surface is one kind.
+    own = _BY_CROP | np.isin(_CALENDAR_OF, np.arange(CALENDARS.index("bare")))
+    code = np.where(own[surface], scene.parcel.astype(np.int64) + 1, 0) * len(Surface) + surface
+    kinds, index = np.unique(code.reshape(-1), return_inverse=True)
+    height, width = window.shape
+    pixel = (
+        np.arange(height * POINTS)[:, None] // POINTS * width
+        + np.arange(width * POINTS)[None, :] // POINTS
+    ).reshape(-1)
+    counts = np.bincount(
+        pixel * len(kinds) + index.reshape(-1), minlength=height * width * len(kinds)
+    ).reshape(height * width, len(kinds))
+
+    which, parcel = kinds % len(Surface), kinds // len(Surface) - 1
+    owned = parcel >= 0
+    row = np.maximum(parcel, 0)
+    owner = scene.owner
+    numbers = np.where(owned, owner.hash[row], hash_at(land.key("kind"), which))
+    crop = np.where(_CROP_CALENDAR[owner.crop[row]] >= 0, _CROP_CALENDAR[owner.crop[row]], _BARE)
+    calendar = np.where(_BY_CROP[which], crop, _CALENDAR_OF[which])
+    jitter = np.rint((draw(numbers, 70) + draw(numbers, 71) - 1) * 11).astype(np.int64)
+    return Cover(
+        counts=counts.astype(np.float64),
+        calendar=calendar,
+        delay=jitter + land.domain.season_days,
+        vigour=np.float32(0.84) + np.float32(0.20) * draw(numbers, 72),
+        soil=np.float32(0.25) + np.float32(0.6) * draw(numbers, 73),
+        direction=np.where(owned, owner.direction[row], -1).astype(np.int32),
+        hash=numbers,
+    )

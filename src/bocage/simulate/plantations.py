@@ -1,0 +1,92 @@
+"""Ploughed and sown land with its wheel tracks, and plants in rows: vines, orchards, lavender."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bocage.simulate.canvas import Canvas
+from bocage.simulate.hashing import Floats, draw, hash_at
+from bocage.simulate.landuse import FRUIT, LAVENDER, NUTS, OLIVES, VINEYARD, Kind, Owners
+from bocage.simulate.partition import Parcels
+from bocage.simulate.surfaces import Surface
+
+# Trees: row distance, distance in the row, crown radius and height, metres.
+_ORCHARDS = {
+    FRUIT: (4.2, 3.2, 1.5, 3.4, Surface.ORCHARD_TREE),
+    NUTS: (8.5, 8.0, 3.2, 7.5, Surface.ORCHARD_TREE),
+    OLIVES: (6.0, 6.0, 1.8, 3.6, Surface.OLIVE_TREE),
+}
+_HEADLAND_M = 3.0
+_TRAMLINES_M, _WHEELS_M = 24.0, 0.95
+
+
+def paint_fields(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
+    """Wheel tracks every 24 m in standing crops, furrows in ploughed land.
+
+    Neither depends on the crop: on one photograph, the crops of the simulated land look alike.
+    """
+    kind = owner.kind[cut.index]
+    field = np.flatnonzero(kind == Kind.FIELD)
+    across = cut.across.reshape(-1)[field]
+    track = np.mod(across, np.float32(_TRAMLINES_M)) - np.float32(_TRAMLINES_M / 2)
+    wheel = np.abs(np.abs(track) - np.float32(_WHEELS_M)) < 0.22
+    row = np.abs(np.mod(across, np.float32(1.5)) - np.float32(0.75)) - np.float32(0.375)
+    canvas.tone.reshape(-1)[field] = np.where(wheel, np.float32(-0.16), row * np.float32(0.06))
+    canvas.height.reshape(-1)[field] = 0.4
+
+    plowed = np.flatnonzero(kind == Kind.PLOWED)
+    across = cut.across.reshape(-1)[plowed]
+    furrow = np.abs(np.mod(across, np.float32(1.8)) - np.float32(0.9)) - np.float32(0.45)
+    canvas.tone.reshape(-1)[plowed] = furrow * np.float32(0.3)
+
+
+def paint_plantations(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
+    """Rows of vines and lavender, grids of trees, each along its parcel's direction."""
+    pixels = np.flatnonzero((owner.kind == Kind.PERMANENT)[cut.index].reshape(-1))
+    if not len(pixels):
+        return
+    parcel = cut.index.reshape(-1)[pixels]
+    crop = owner.crop[parcel]
+    across = cut.across.reshape(-1)[pixels]
+    along = cut.along.reshape(-1)[pixels]
+    ends = np.minimum(cut.low_b, cut.high_b).reshape(-1)[pixels]
+    planted = ends > _HEADLAND_M
+    worn = draw(owner.hash, 50)[parcel] - np.float32(0.5)
+
+    vines = crop == VINEYARD
+    canvas.put(pixels[vines], Surface.VINE_FLOOR, 0, (worn * np.float32(0.5))[vines])
+    row = vines & planted & (np.abs(np.mod(across, np.float32(2.2)) - np.float32(1.1)) < 0.42)
+    canvas.put(pixels[row], Surface.VINE_ROW, 1.4)
+
+    lavender = crop == LAVENDER
+    canvas.put(pixels[lavender], Surface.LAVENDER_FLOOR, 0, (worn * np.float32(0.3))[lavender])
+    row = lavender & planted & (np.abs(np.mod(across, np.float32(1.8)) - np.float32(0.9)) < 0.5)
+    canvas.put(pixels[row], Surface.LAVENDER_ROW, 0.5)
+
+    for tree, (between, within, radius, height, surface) in _ORCHARDS.items():
+        here = np.flatnonzero((crop == tree) & planted)
+        if not len(here):
+            continue
+        share, tone = _tree_grid(across[here], along[here], owner, parcel[here], between, within)
+        inside = 1 - share / np.float32(radius * radius) / (np.float32(0.75) + tone * 0.5)
+        crown = (inside > 0) & (tone > 0.05)
+        size = np.float32(height) * (np.float32(0.55) + np.float32(0.45) * inside[crown])
+        canvas.put(pixels[here[crown]], surface, size, (tone[crown] - np.float32(0.5)) * 0.4)
+
+
+def _tree_grid(
+    across: Floats,
+    along: Floats,
+    owner: Owners,
+    parcel: NDArray[np.int32],
+    between: float,
+    within: float,
+) -> tuple[Floats, Floats]:
+    """Squared distance to the nearest place of a planting grid, and that tree's own number."""
+    a, b = across / np.float32(between), along / np.float32(within)
+    column, place = np.floor(a), np.floor(b)
+    da = (a - column - np.float32(0.5)) * np.float32(between)
+    db = (b - place - np.float32(0.5)) * np.float32(within)
+    tone = draw(hash_at(owner.hash[parcel], column.astype(np.int64), place.astype(np.int64)), 1)
+    return da * da + db * db, tone
