@@ -8,7 +8,7 @@ import pytest
 TINY = [
     "data.num_workers=0",
     "data.batch_size=2",
-    "data.max_dates=6",
+    "data.series.max_dates=6",
     "network.encoder.width=4",
     "network.temporal.width=8",
     "network.temporal.heads=2",

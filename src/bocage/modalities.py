@@ -138,8 +138,8 @@ def _sentinel1(orbit: str, slug: str) -> Modality:
         resolution_m=10.24,
         dtype="float32",
         quantity="sigma0",
-        mean=(-9.2, -16.3),
-        std=(3.8, 3.5),
+        mean=(-8.9, -16.7),
+        std=(3.7, 3.2),
         display=("VV", "VH"),
         series=True,
     )

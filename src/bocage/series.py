@@ -13,7 +13,7 @@ from bocage.sample import Series
 
 
 class SeriesConfig(BaseModel):
-    """Which dates of a Sentinel-2 series are used."""
+    """Which dates of a series are used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,6 +23,8 @@ class SeriesConfig(BaseModel):
     """A pixel is clear when its snow probability is at most this, percent."""
     min_clear: float = Field(default=0.95, ge=0, le=1)
     """A date is used when at least this share of its pixels is clear. 0 uses every date."""
+    max_dates: int | None = Field(default=None, ge=1)
+    """Thin what is left evenly to at most this many dates. None: all."""
 
 
 def clear_share(series: Series, config: SeriesConfig) -> NDArray[np.float64]:
@@ -34,6 +36,20 @@ def clear_share(series: Series, config: SeriesConfig) -> NDArray[np.float64]:
     if series.valid is not None:
         clear &= series.valid
     return np.asarray(clear.mean(axis=(1, 2)))
+
+
+def usable_dates(series: Series, config: SeriesConfig) -> Series:
+    """What a network gets of a patch's series, in training and in mapping alike.
+
+    Dates that saw nothing of the patch go first, then cloudy ones, then the rest is thinned.
+    """
+    if series.valid is not None:
+        series = series.take(np.asarray(series.valid.any(axis=(1, 2))))
+    series = select_clear(series, config)
+    if config.max_dates is not None and len(series) > config.max_dates:
+        places = np.linspace(0, len(series) - 1, config.max_dates)
+        series = series.take(places.round().astype(np.int64))
+    return series
 
 
 def select_clear(series: Series, config: SeriesConfig) -> Series:

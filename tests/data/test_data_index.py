@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bocage.data import PatchIndex, PatchRecord
+from bocage.data import PatchIndex, PatchRecord, index_path
 from bocage.data.build import open_index
 from bocage.errors import ConfigError, DataError
 
@@ -161,8 +161,12 @@ def test_an_index_is_built_once_then_opened(one_patch, monkeypatch):
 
 
 @pytest.mark.integration
-def test_an_index_that_cannot_be_kept_still_serves(one_patch, tmp_path, caplog):
-    (tmp_path / "file").write_text("a file where a folder would be needed")
-    index = open_index(one_patch.root, "flair-hub", tmp_path / "file" / "index.parquet")
+def test_a_read_only_folder_stays_as_it_is(one_patch, caplog):
+    one_patch.root.chmod(0o555)
+    try:
+        index = open_index(one_patch.root, "flair-hub")
+    finally:
+        one_patch.root.chmod(0o755)
     assert len(index) == 1
+    assert not index_path(one_patch.root).exists()
     assert "the index is not kept" in caplog.text

@@ -38,7 +38,7 @@ def test_cloudy_dates_are_left_out(one_patch):
 
 @pytest.mark.integration
 def test_series_are_thinned_evenly(one_patch):
-    thin = samples(one_patch, max_dates=2)[0]
+    thin = samples(one_patch, series=SeriesConfig(max_dates=2))[0]
     assert thin.series["SENTINEL2_TS"].dates.astype(str).tolist() == ["2020-12-28", "2021-07-15"]
     assert len(thin.series["SENTINEL1-ASC_TS"]) == 2
 

@@ -33,6 +33,10 @@ def index(
         table = build_index(root, layout, progress=advance)
     table.write(target)
     typer.echo(f"{len(table)} patches in {target}")
+    for problem in table.problems:
+        typer.echo(f"left out: {problem}", err=True)
+    if table.problems:
+        raise typer.Exit(1)
 
 
 @app.command("show")

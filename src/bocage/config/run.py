@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from bocage.data import DataConfig
 from bocage.errors import ConfigError
 from bocage.losses import LossConfig
-from bocage.modalities import get_modality
+from bocage.modalities import SENTINEL2_TS, get_modality
 from bocage.models import NetworkConfig
 from bocage.nomenclatures import Task, get_task
 from bocage.training import TrainingConfig
@@ -82,10 +82,11 @@ class RunConfig(BaseModel):
             reasons["loss.auxiliary_weight"] = "network.auxiliary.enabled is off"
         if not self.data.valid_splits:
             reasons["training.validate_every"] = "data.valid_splits is empty"
-        if "SENTINEL2_TS" not in self.modality_names:
-            reasons["data.series"] = "SENTINEL2_TS is not among the inputs"
         if not any(item.spec.series for item in self.network.inputs):
-            reasons["data.max_dates"] = "no input is a series"
+            reasons["data.series"] = "no input is a series"
+        elif SENTINEL2_TS.name not in self.modality_names:
+            for option in ("max_cloud", "max_snow", "min_clear"):
+                reasons[f"data.series.{option}"] = f"{SENTINEL2_TS.name} is not among the inputs"
         return reasons
 
     def to_document(self) -> dict[str, Any]:

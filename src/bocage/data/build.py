@@ -71,16 +71,16 @@ def open_index(
     """The index at `path` (default: `index.parquet` in `root`), built and kept there if missing.
 
     `names` limits what is held in memory, see `PatchIndex.read`.
-    In a folder that cannot be written the index serves this run and is built again by the next.
+    In a folder that is read-only the index serves this run and is built again by the next.
     """
     path = index_path(root) if path is None else path
     if not path.is_file():
         _log.info("no index at %s yet: reading %s once", path, root)
         index = build_index(root, layout, progress)
-        try:
+        if is_read_only(path.parent):
+            _log.warning("the index is not kept: %s is read-only; see data.index", path.parent)
+        else:
             index.write(path)
-        except DataError as error:
-            _log.warning("the index is not kept: %s", error)
         return index if names is None else index.narrow(names)
     index = PatchIndex.read(path, names, counts=names is None)
     if index.layout != layout:
@@ -89,6 +89,12 @@ def open_index(
             "build the index again."
         )
     return index
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder asks to be left as it is: by its mode, which even root respects here."""
+    nobody_writes = not folder.stat().st_mode & 0o222
+    return nobody_writes or not os.access(folder, os.W_OK)
 
 
 def _complete(

@@ -45,9 +45,7 @@ class DataConfig(BaseModel):
     num_workers: int = Field(default=2, ge=0)
     """Reading processes per loader; 0 reads in the main process."""
     series: SeriesConfig = SeriesConfig()
-    """Which Sentinel-2 dates are used."""
-    max_dates: int | None = Field(default=None, ge=1)
-    """Thin every series evenly to at most this many dates. Default: all."""
+    """Which dates of a series are used."""
     unknown_labels: UnknownLabels = "refuse"
     """What a label value outside the nomenclature is: an error, or an ignored pixel."""
     without_sensors: Literal["refuse", "allow"] = "refuse"

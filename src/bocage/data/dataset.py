@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from torch.utils.data import Dataset
 
 from bocage.data.config import DataConfig
@@ -16,7 +15,7 @@ from bocage.errors import ConfigError, DataError
 from bocage.modalities import SENTINEL2_TS, get_modality
 from bocage.nomenclatures import get_task
 from bocage.sample import Sample, Series
-from bocage.series import select_clear
+from bocage.series import usable_dates
 
 
 class PatchError(DataError):
@@ -83,20 +82,14 @@ class PatchDataset(Dataset[Sample]):
 
     def _usable(self, sample: Sample, name: str) -> Series:
         series = sample.series[name]
-        if series.valid is not None:
-            series = series.take(np.asarray(series.valid.any(axis=(1, 2))))
-        if name == SENTINEL2_TS.name:
-            if series.snow_cloud is None and len(series) and self.config.series.min_clear > 0:
-                raise DataError(
-                    f"patch {sample.patch_id}: {name} has no snow and cloud mask, so its clear "
-                    "dates are unknown. Add SENTINEL2_MSK-SC and build the index again, or use "
-                    "every date with data.series.min_clear=0."
-                )
-            series = select_clear(series, self.config.series)
-        most = self.config.max_dates
-        if most is not None and len(series) > most:
-            series = series.take(np.linspace(0, len(series) - 1, most).round().astype(np.int64))
-        return series
+        clouds_matter = name == SENTINEL2_TS.name and self.config.series.min_clear > 0
+        if clouds_matter and series.snow_cloud is None and len(series):
+            raise DataError(
+                f"patch {sample.patch_id}: {name} has no snow and cloud mask, so its clear "
+                "dates are unknown. Add SENTINEL2_MSK-SC and build the index again, or use "
+                "every date with data.series.min_clear=0."
+            )
+        return usable_dates(series, self.config.series)
 
     def _absences(self, before: Sample, after: Sample) -> str:
         parts = []

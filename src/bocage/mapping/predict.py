@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bocage.errors import ConfigError
 from bocage.mapping.read import BlockInputs
 from bocage.sample import Series, day_offsets
-from bocage.series import SeriesConfig, select_clear
+from bocage.series import SeriesConfig, usable_dates
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,9 @@ def window_inputs(
             None if whole.snow_cloud is None else whole.snow_cloud[..., rows, cols],
             None if whole.valid is None else whole.valid[:, rows, cols],
         )
-        if part.valid is not None:
-            # A date of which nothing lies in this window is no date of this window.
-            part = part.take(np.asarray(part.valid.any(axis=(1, 2))))
-        clear = select_clear(part, config)
-        if len(clear):
-            series[name] = clear
+        usable = usable_dates(part, config)
+        if len(usable):
+            series[name] = usable
     return WindowInputs(row, col, images, valid, series)
 
 

@@ -111,6 +111,8 @@ class TreeSatAI:
                 year=year,
                 paths=paths,
                 dates=dates,
+                # The published split is a list of files that the samples do not carry.
+                splits={"split_all": "train"},
             )
         if not aerial and not stacks:
             raise DataError(
