@@ -1,0 +1,40 @@
+"""The network: tensors in, tensors out, for any subset of its sensors; and the file it lives in."""
+
+from bocage.models.bundle import (
+    Bundle,
+    BundleClass,
+    BundleMeta,
+    BundleTask,
+    load_bundle,
+    save_bundle,
+)
+from bocage.models.config import NetworkConfig, TaskHead
+from bocage.models.decoders import DECODERS, AuxiliaryConfig, DecoderConfig
+from bocage.models.encoders import ENCODERS, EncoderConfig
+from bocage.models.fusion import FUSIONS, FusionConfig
+from bocage.models.inputs import InputConfig, Preparation
+from bocage.models.network import Network, NetworkOutput
+from bocage.models.temporal import TemporalConfig
+
+__all__ = [
+    "DECODERS",
+    "ENCODERS",
+    "FUSIONS",
+    "AuxiliaryConfig",
+    "Bundle",
+    "BundleClass",
+    "BundleMeta",
+    "BundleTask",
+    "DecoderConfig",
+    "EncoderConfig",
+    "FusionConfig",
+    "InputConfig",
+    "Network",
+    "NetworkConfig",
+    "NetworkOutput",
+    "Preparation",
+    "TaskHead",
+    "TemporalConfig",
+    "load_bundle",
+    "save_bundle",
+]

@@ -1,0 +1,232 @@
+"""A model is a bundle: one safetensors file with the weights and all that prediction must know.
+
+The file's metadata holds JSON under `META_KEY`. Nothing in it is executed when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import bocage
+from bocage.errors import DataError
+from bocage.files import atomic_path
+from bocage.modalities import get_modality
+from bocage.models.config import NetworkConfig
+from bocage.models.layers import to_channels_last
+from bocage.models.network import Network
+from bocage.series import SeriesConfig
+
+FORMAT_VERSION = 1
+"""Raised whenever an older Bocage would misread the file."""
+META_KEY = "bocage_bundle"
+
+_REMEDY = "Copy or write the bundle again."
+
+
+class BundleClass(BaseModel):
+    """One class of a task, as maps and tables show it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    """Value in the map."""
+    name: str
+    """English name."""
+    name_fr: str
+    """French name."""
+    color: str
+    """#rrggbb."""
+    scored: bool
+    """Whether it is learnt, predicted and counted."""
+
+
+class BundleTask(BaseModel):
+    """One thing that the network predicts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Official name, which the logits carry too."""
+    slug: str
+    """Short name for files and options."""
+    classes: tuple[BundleClass, ...]
+    """In the order of the logits."""
+
+
+class BundleMeta(BaseModel):
+    """All about a trained network but its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    """Version of this format."""
+    network: NetworkConfig
+    """How to build it; with it inputs, bands, resolutions and statistics."""
+    tasks: tuple[BundleTask, ...]
+    """What it predicts, in the network's order."""
+    tile_px: int = Field(ge=1)
+    """Side of the patches it was trained on, pixels of the label grid."""
+    series: SeriesConfig = SeriesConfig()
+    """Which dates of a series it was trained on."""
+    bands: dict[str, tuple[str, ...]] = {}
+    """Stored bands of every input, in the order in which they must be given."""
+    nodata: dict[str, float | None] = {}
+    """Stored value of every input that means "no data"."""
+    data: str = ""
+    """What it was trained on, in words."""
+    bocage_version: str = bocage.__version__
+    """The program that wrote it."""
+    metrics: dict[str, Any] = {}
+    """Scores, with the split they belong to."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _describe_inputs(cls, given: Any) -> Any:
+        """Fill in bands and nodata from the sensors' descriptions where they are not given."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("network"), NetworkConfig):
+            return given
+        specs = [config.spec for config in given["network"].inputs]
+        return {
+            "bands": {spec.name: spec.bands for spec in specs},
+            "nodata": {spec.name: spec.nodata for spec in specs},
+            **given,
+        }
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BundleMeta:
+        heads = [(head.name, head.num_classes) for head in self.network.tasks]
+        tasks = [(task.name, len(task.classes)) for task in self.tasks]
+        if heads != tasks:
+            raise ValueError(f"class lists {tasks} do not match the network's outputs {heads}")
+        for config in self.network.inputs:
+            if self.bands.get(config.modality) != config.spec.bands:
+                raise ValueError(
+                    f"it takes the bands of {config.modality} as "
+                    f"{self.bands.get(config.modality)}, this version of Bocage reads "
+                    f"{get_modality(config.modality).bands}"
+                )
+        return self
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A network ready to predict (in eval mode), and what is known about it."""
+
+    network: Network
+    meta: BundleMeta
+
+
+def save_bundle(path: Path, network: Network, meta: BundleMeta) -> None:
+    """Write network and description as one file, atomically.
+
+    `meta.network` must be the network's own configuration (`ValueError` otherwise).
+    """
+    if meta.network != network.config:
+        raise ValueError("the description is of another network than the one to be saved")
+    tensors = {
+        name: tensor.detach().to("cpu").contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {META_KEY: meta.model_dump_json()})
+
+
+def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
+    """The network of a bundle, in eval mode on `device`.
+
+    A file that is missing, truncated, no bundle, from a newer Bocage or whose tensors do not fit
+    its own description is a `DataError` that says so. Loading is strict and executes nothing.
+    """
+    meta, tensors = _read(path)
+    network = _build(meta.network, tensors, path)
+    return Bundle(network.to(device).eval(), meta)
+
+
+def _read(path: Path) -> tuple[BundleMeta, dict[str, Tensor]]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file. Give the path of a bundle (.safetensors).")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            text = (handle.metadata() or {}).get(META_KEY)
+            if text is None:
+                raise DataError(
+                    f"{path}: a safetensors file, but no Bocage bundle (no '{META_KEY}' in its "
+                    "metadata). Give a bundle that a training run wrote."
+                )
+            meta = _parse(path, text)
+            return meta, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DataError(
+            f"{path}: not a readable safetensors file, truncated or of another format ({error}). "
+            + _REMEDY
+        ) from error
+
+
+def _parse(path: Path, text: str) -> BundleMeta:
+    try:
+        content = json.loads(text)
+        version = content["format_version"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path}: the bundle's description is damaged ({error}). {_REMEDY}"
+        ) from error
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise DataError(
+            f"{path}: bundle of format {version}, written by Bocage "
+            f"{content.get('bocage_version', '?')}; this is {bocage.__version__}, which reads up "
+            f"to format {FORMAT_VERSION}. Install a newer Bocage."
+        )
+    try:
+        return BundleMeta.model_validate_json(text)
+    except ValidationError as error:
+        findings = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}".lstrip(": ")
+            for item in error.errors()
+        )
+        raise DataError(f"{path}: the bundle's description does not hold: {findings}.") from error
+
+
+def _build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> Network:
+    """The network filled with `tensors`, without ever initialising weights where possible."""
+    with torch.device("meta"):
+        network = Network(config, load_pretrained=False)
+    _refuse_misfits(network.state_dict(), tensors, path)
+    network.load_state_dict(tensors, assign=True)
+    if any(tensor.is_meta for tensor in network.buffers()):
+        # Tables that an architecture computes when built (Swin's window indices) are in no file.
+        network = Network(config, load_pretrained=False)
+        network.load_state_dict(tensors)
+    to_channels_last(network)
+    return network
+
+
+def _refuse_misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
+    misfits = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - wanted.keys()),
+        "of another shape": [
+            f"{name} {tuple(found[name].shape)}, expected {tuple(wanted[name].shape)}"
+            for name in sorted(wanted.keys() & found.keys())
+            if found[name].shape != wanted[name].shape
+        ],
+    }
+    findings = [
+        f"{len(names)} {kind}: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+        for kind, names in misfits.items()
+        if names
+    ]
+    if findings:
+        raise DataError(
+            f"{path}: tensors do not fit the network that the bundle describes; "
+            f"{'; '.join(findings)}. Nothing was loaded; write the bundle again from its run."
+        )

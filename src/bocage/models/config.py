@@ -1,0 +1,119 @@
+"""The configuration of a whole network, assembled from those of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bocage.errors import ConfigError, unknown_name
+from bocage.modalities import get_modality
+from bocage.models.decoders import AuxiliaryConfig, DecoderConfig
+from bocage.models.encoders import EncoderConfig
+from bocage.models.fusion import FusionConfig
+from bocage.models.inputs import InputConfig
+from bocage.models.temporal import TemporalConfig
+
+
+class TaskHead(BaseModel):
+    """One thing to predict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, pattern=r"^[^.]+$")
+    """Name of the task; its logits carry it."""
+    num_classes: int = Field(ge=1)
+    """Number of logits."""
+
+
+class NetworkConfig(BaseModel):
+    """A network: its inputs, its tasks, and the parts between them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: tuple[InputConfig, ...]
+    """The sensors, at least one."""
+    tasks: tuple[TaskHead, ...]
+    """What is predicted, at least one."""
+    output_resolution_m: float = Field(default=0.2, gt=0)
+    """Ground size of a label pixel, metres."""
+    encoder: EncoderConfig = EncoderConfig()
+    """The encoder of every single-date sensor that `encoders` does not name."""
+    encoders: dict[str, EncoderConfig] = {}
+    """Encoders of single sensors."""
+    temporal: TemporalConfig = TemporalConfig()
+    """The encoder of every series."""
+    fusion: FusionConfig = FusionConfig()
+    """How sensors are joined."""
+    decoder: DecoderConfig = DecoderConfig()
+    """The decoder of every task."""
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    """Supervision of single sensors in training."""
+    sensor_dropout: dict[str, float] = {}
+    """Probability that a sensor is hidden from a sample in training; 0 for those not named."""
+
+    @field_validator("encoders", "sensor_dropout", mode="before")
+    @classmethod
+    def _official_names(cls, by_sensor: object) -> object:
+        if not isinstance(by_sensor, Mapping):
+            return by_sensor
+        try:
+            return {get_modality(name).name: value for name, value in by_sensor.items()}
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NetworkConfig:
+        names = [config.modality for config in self.inputs]
+        tasks = [task.name for task in self.tasks]
+        for kind, given in (("input", names), ("task", tasks)):
+            if not given:
+                raise ValueError(f"a network needs at least one {kind}")
+            if len(set(given)) != len(given):
+                raise ValueError(f"each {kind} may be named once, got {', '.join(given)}")
+        for option, keys in (("encoders", self.encoders), ("sensor_dropout", self.sensor_dropout)):
+            for name in keys:
+                if name not in names:
+                    raise ValueError(unknown_name(f"input in {option}", name, names))
+        chances = self.sensor_dropout.values()
+        if any(not 0 <= chance < 1 for chance in chances):
+            raise ValueError("sensor_dropout holds probabilities from 0 up to but without 1")
+        if len(names) > 1 and sum(chances) > len(names) - 1:
+            raise ValueError(
+                f"sensor_dropout sums to {sum(chances):g} over {len(names)} inputs; one sensor "
+                f"must always stay, which leaves at most {len(names) - 1}"
+            )
+        return self
+
+    def encoder_of(self, modality: str) -> EncoderConfig:
+        """The encoder of one single-date sensor."""
+        return self.encoders.get(modality, self.encoder)
+
+    def ineffective(self) -> dict[str, str]:
+        """Options without effect on this network: dotted path to the reason.
+
+        A path stands for all that is below it. Whoever reads a user's configuration refuses the
+        ones that were given.
+        """
+        images = [config.modality for config in self.inputs if not config.spec.series]
+        reasons: dict[str, str] = {}
+        if len(images) == len(self.inputs):
+            reasons["temporal"] = "no input is a series"
+        if not images:
+            reasons["encoder"] = "every input is a series"
+        elif all(name in self.encoders for name in images):
+            reasons["encoder"] = "every single-date input has its own entry in encoders"
+        else:
+            for option, reason in self.encoder.ineffective().items():
+                reasons[f"encoder.{option}"] = reason
+        for name, encoder in self.encoders.items():
+            if name not in images:
+                reasons[f"encoders.{name}"] = "this input is a series; see temporal"
+                continue
+            for option, reason in encoder.ineffective().items():
+                reasons[f"encoders.{name}.{option}"] = reason
+        for option, reason in self.auxiliary.ineffective().items():
+            reasons[f"auxiliary.{option}"] = reason
+        if len(self.inputs) == 1:
+            reasons["sensor_dropout"] = "the only input is never hidden"
+        return reasons
