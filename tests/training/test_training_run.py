@@ -100,6 +100,21 @@ def test_folders_are_never_overwritten(simulated: Path, tmp_path: Path) -> None:
         RunFolder(tmp_path / "run").create(document, resume=True)
 
 
+def test_a_run_that_failed_at_once_does_not_stand_in_the_way(
+    simulated: Path, tmp_path: Path
+) -> None:
+    document = load_config("demo", [f"data.root={simulated}"]).to_document()
+    run = RunFolder(tmp_path / "run")
+    run.create(document, resume=False)
+    run.log.write_text("it failed")
+    run.checkpoints.mkdir()
+    run.create(document, resume=False)
+    assert len(json.loads((run.path / "versions.json").read_text())["starts"]) == 2
+    (run.checkpoints / "last.ckpt").write_bytes(b"")
+    with pytest.raises(ConfigError, match="already exists"):
+        run.create(document, resume=False)
+
+
 def test_resuming_with_other_options_is_refused(simulated: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     document = load_config("demo", [f"data.root={simulated}"]).to_document()

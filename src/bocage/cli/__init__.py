@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from bocage.errors import BocageError
@@ -19,3 +20,8 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; finished parts are kept", file=sys.stderr)
         sys.exit(130)
+    finally:
+        logger = logging.getLogger("bocage")
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()

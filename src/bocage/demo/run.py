@@ -94,8 +94,6 @@ def _train(folder: RunFolder, config: RunConfig) -> None:
     if folder.bundle.is_file():
         return
     resume = folder.last.is_file()
-    if not resume and folder.path.exists():
-        shutil.rmtree(folder.path)  # stopped before its first epoch ended: nothing to keep
     folder.create(config.to_document(), resume=resume)
     _log.info("training %s: %s", config.name, ", ".join(config.modality_names))
     fit(

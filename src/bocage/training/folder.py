@@ -73,7 +73,7 @@ class RunFolder:
         if resume:
             self._check_resumable(document)
         else:
-            if self.path.exists() and any(self.path.iterdir()):
+            if self._holds_something():
                 raise ConfigError(
                     f"{self.path}: this folder already exists and is not empty. Continue that run "
                     "with --resume, or choose another folder with --output."
@@ -81,6 +81,15 @@ class RunFolder:
             write_text(self.config, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
         starts = self._previous_starts()
         write_json(self.path / "versions.json", {"starts": [*starts, current_versions()]})
+
+    def _holds_something(self) -> bool:
+        """Whether there is anything to lose: a run that failed in its first epoch left nothing."""
+        if not self.path.exists():
+            return False
+        small = {self.config.name, "versions.json", self.log.name}
+        others = [p for p in self.path.iterdir() if p.name not in small]
+        empty = [p for p in others if p == self.checkpoints and not any(p.iterdir())]
+        return len(others) > len(empty)
 
     def _check_resumable(self, document: dict[str, Any]) -> None:
         if not self.last.is_file():

@@ -1,0 +1,82 @@
+"""The command line as users see it: what there is, how fast it answers, what help shows."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.main import get_command
+
+from bocage.cli.app import app
+
+pytestmark = pytest.mark.integration
+
+SURFACE = {
+    "train": ["config", "overrides", "output", "resume"],
+    "evaluate": ["run", "overrides", "split", "output"],
+    "map": [
+        "run", "output", "overrides", "aerial", "historical", "elevation", "height", "spot",
+        "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel1_asc", "sentinel1_asc_dates",
+        "sentinel1_desc", "sentinel1_desc_dates",
+    ],
+    "simulate": ["out", "domains", "patches", "seed", "area"],
+    "demo": ["out"],
+    "data index": ["root", "layout", "output"],
+    "data show": ["patch", "root", "layout", "output"],
+}  # fmt: skip
+"""Scripts depend on these: changing one is a breaking change."""
+
+
+def _command(path: str):
+    command = get_command(app)
+    for word in path.split():
+        command = command.commands[word]
+    return command
+
+
+@pytest.mark.parametrize("path", SURFACE)
+def test_the_surface_is_frozen(path: str) -> None:
+    assert [parameter.name for parameter in _command(path).params] == SURFACE[path]
+
+
+def test_no_command_is_missing_from_the_list() -> None:
+    command = get_command(app)
+    found = {name for name in command.commands if not hasattr(command.commands[name], "commands")}
+    found |= {
+        f"{group} {name}"
+        for group, inner in command.commands.items()
+        if hasattr(inner, "commands")
+        for name in inner.commands
+    }
+    assert found == set(SURFACE)
+
+
+@pytest.mark.parametrize("path", SURFACE)
+def test_every_help_shows_an_example(path: str, bocage) -> None:
+    result = bocage(*path.split(), "--help")
+    assert result.code == 0
+    assert f"Example: bocage {path}" in " ".join(result.out.replace("│", " ").split())
+
+
+def test_help_answers_in_under_a_second_of_work() -> None:
+    # CPU seconds: the wall clock of a shared machine says nothing.
+    code = "import resource, runpy, sys; sys.argv = ['bocage', '--help']\ntry:\n"
+    code += "    from bocage.cli import main; main()\nexcept SystemExit: pass\n"
+    code += "use = resource.getrusage(resource.RUSAGE_SELF)\n"
+    code += "print('torch' in sys.modules, use.ru_utime + use.ru_stime)"
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy, seconds = done.stdout.splitlines()[-1].split()
+    assert heavy == "False"
+    assert float(seconds) < 1.0
+    assert time.monotonic() - started < 20
+
+
+def test_version(bocage) -> None:
+    result = bocage("--version")
+    assert result.code == 0
+    assert result.out.startswith("bocage 0.")
+
+
+def test_unknown_command_is_a_usage_error(bocage) -> None:
+    assert bocage("trian").code == 2
