@@ -13,8 +13,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Threads that wait must not spin: on a shared machine they would stop those that work.
 demo: install
-	$(BIN)/bocage demo demo
+	OMP_WAIT_POLICY=passive $(BIN)/bocage demo demo
 
 test: lint types arrows unit
 

@@ -5,6 +5,7 @@ from bocage.models.bundle import (
     BundleClass,
     BundleMeta,
     BundleTask,
+    bundle_names,
     load_bundle,
     save_bundle,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Preparation",
     "TaskHead",
     "TemporalConfig",
+    "bundle_names",
     "load_bundle",
     "save_bundle",
 ]

@@ -9,10 +9,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -24,6 +32,7 @@ from bocage.modalities import get_modality
 from bocage.models.config import NetworkConfig
 from bocage.models.layers import to_channels_last
 from bocage.models.network import Network
+from bocage.models.published import PublishedConfig, PublishedNetwork, restore_buffers
 from bocage.series import SeriesConfig
 
 FORMAT_VERSION = 1
@@ -63,6 +72,18 @@ class BundleTask(BaseModel):
     """In the order of the logits."""
 
 
+def _kind(network: Any) -> str:
+    """Which of the two kinds of network a description is of; the own kind does not say so."""
+    kind = network.get("kind") if isinstance(network, Mapping) else getattr(network, "kind", None)
+    return "own" if kind is None else str(kind)
+
+
+AnyNetworkConfig = Annotated[
+    Annotated[NetworkConfig, Tag("own")] | Annotated[PublishedConfig, Tag("published")],
+    Discriminator(_kind),
+]
+
+
 class BundleMeta(BaseModel):
     """All about a trained network but its weights."""
 
@@ -70,7 +91,7 @@ class BundleMeta(BaseModel):
 
     format_version: int = FORMAT_VERSION
     """Version of this format."""
-    network: NetworkConfig
+    network: AnyNetworkConfig
     """How to build it; with it inputs, bands, resolutions and statistics."""
     tasks: tuple[BundleTask, ...]
     """What it predicts, in the network's order."""
@@ -93,7 +114,9 @@ class BundleMeta(BaseModel):
     @classmethod
     def _describe_inputs(cls, given: Any) -> Any:
         """Fill in bands and nodata from the sensors' descriptions where they are not given."""
-        if not isinstance(given, Mapping) or not isinstance(given.get("network"), NetworkConfig):
+        if not isinstance(given, Mapping):
+            return given
+        if not isinstance(given.get("network"), NetworkConfig | PublishedConfig):
             return given
         specs = [config.spec for config in given["network"].inputs]
         return {
@@ -122,11 +145,11 @@ class BundleMeta(BaseModel):
 class Bundle:
     """A network ready to predict (in eval mode), and what is known about it."""
 
-    network: Network
+    network: Network | PublishedNetwork
     meta: BundleMeta
 
 
-def save_bundle(path: Path, network: Network, meta: BundleMeta) -> None:
+def save_bundle(path: Path, network: Network | PublishedNetwork, meta: BundleMeta) -> None:
     """Write network and description as one file, atomically.
 
     `meta.network` must be the network's own configuration (`ValueError` otherwise).
@@ -150,6 +173,25 @@ def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
     meta, tensors = _read(path)
     network = _build(meta.network, tensors, path)
     return Bundle(network.to(device).eval(), meta)
+
+
+def bundle_names(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Published configurations of which `folder` holds a bundle: name to files, sorted.
+
+    Looks only at the descriptions of the safetensors files that lie directly in it. A file that is
+    no bundle is passed over; a folder that is not there holds none.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as handle:
+                text = (handle.metadata() or {}).get(META_KEY)
+            network = json.loads(text or "{}").get("network", {})
+        except (SafetensorError, OSError, ValueError):
+            continue
+        if _kind(network) == "published":
+            found[network["name"]] = (*found.get(network["name"], ()), path.name)
+    return found
 
 
 def _read(path: Path) -> tuple[BundleMeta, dict[str, Tensor]]:
@@ -196,18 +238,26 @@ def _parse(path: Path, text: str) -> BundleMeta:
         raise DataError(f"{path}: the bundle's description does not hold: {findings}.") from error
 
 
-def _build(config: NetworkConfig, tensors: dict[str, Tensor], path: Path) -> Network:
+def _build(
+    config: NetworkConfig | PublishedConfig, tensors: dict[str, Tensor], path: Path
+) -> Network | PublishedNetwork:
     """The network filled with `tensors`, without ever initialising weights where possible."""
     with torch.device("meta"):
-        network = Network(config, load_pretrained=False)
+        network = _unfilled(config)
     _refuse_misfits(network.state_dict(), tensors, path)
     network.load_state_dict(tensors, assign=True)
-    if any(tensor.is_meta for tensor in network.buffers()):
-        # Tables that an architecture computes when built (Swin's window indices) are in no file.
-        network = Network(config, load_pretrained=False)
+    if not restore_buffers(network):
+        # Tables that an architecture computes only when built are in no file.
+        network = _unfilled(config)
         network.load_state_dict(tensors)
     to_channels_last(network)
     return network
+
+
+def _unfilled(config: NetworkConfig | PublishedConfig) -> Network | PublishedNetwork:
+    if isinstance(config, PublishedConfig):
+        return PublishedNetwork(config, load_pretrained=False)
+    return Network(config, load_pretrained=False)
 
 
 def _refuse_misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:

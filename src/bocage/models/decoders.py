@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from bocage.errors import unknown_name
-from bocage.models.layers import ChannelNorm, ConvNorm, resize
+from bocage.models.layers import ConvNorm, Norm, resize
 
 
 class DecoderConfig(BaseModel):
@@ -56,7 +56,7 @@ class PooledContext(nn.Module):
         self.own = nn.Conv2d(inputs, width, 3, padding=1)
         self.pooled = nn.ModuleList(ConvNorm(inputs, share, kernel=1) for _ in scales)
         self.spread = nn.ModuleList(nn.Conv2d(share, width, 1, bias=False) for _ in scales)
-        self.norm = ChannelNorm(width)
+        self.norm = Norm(width)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, D, h, w) to (B, width, h, w); grids finer than the map shrink to it."""
@@ -82,7 +82,7 @@ class UPerNet(nn.Module):
         self.lateral = nn.ModuleList(ConvNorm(count, width, kernel=1) for count in channels[:-1])
         self.smooth = nn.ModuleList(ConvNorm(width, width) for _ in channels[:-1])
         self.join = nn.ModuleList(nn.Conv2d(width, width, 1, bias=False) for _ in channels)
-        self.norm = ChannelNorm(width)
+        self.norm = Norm(width)
         self.mix = ConvNorm(width, width)
         self.dropout = nn.Dropout2d(config.dropout)
         self.classes = nn.Conv2d(width, num_classes, 1)
@@ -127,7 +127,7 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, width: int, channels: Sequence[int], tasks: dict[str, int]):
         super().__init__()
         self.project = nn.ModuleList(nn.Conv2d(count, width, 1, bias=False) for count in channels)
-        self.norm = ChannelNorm(width)
+        self.norm = Norm(width)
         self.classes = nn.ModuleDict({name: nn.Conv2d(width, k, 1) for name, k in tasks.items()})
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> dict[str, Tensor]:

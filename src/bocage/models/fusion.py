@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from bocage.errors import unknown_name
-from bocage.models.layers import ChannelNorm, ConvNorm, resize
+from bocage.models.layers import ConvNorm, Norm, resize
 
 Size = tuple[int, int]
 
@@ -119,7 +119,7 @@ class ConcatLevel(nn.Module):
             {name: nn.Conv2d(count, width, 1, bias=False) for name, count in channels.items()}
         )
         self.absence = _absence(width, channels)
-        self.norm = ChannelNorm(width)
+        self.norm = Norm(width)
 
     def forward(self, joined: Joined, size: Size, batch: int) -> Tensor:
         """(B, D, h, w)."""

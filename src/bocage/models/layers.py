@@ -1,8 +1,10 @@
 """The few layers that every part of the network is made of.
 
-All are local: a pixel's value depends on its surroundings only, never on the batch, on padding or
-on the extent of the window. That is why the normalisation is per pixel and not GroupNorm (which
-sees the whole window, hence seams in a map) or BatchNorm (which sees the neighbours in a batch).
+Normalisation is BatchNorm: from scratch it learns several times faster than a per-pixel LayerNorm
+(`docs/architecture.md`), and a trained network applies it as a fixed scale and shift per channel,
+so that a prediction depends neither on the batch nor on the extent of the window. GroupNorm would
+see the window at work too, hence seams in a map. Encoders get only the samples, and the temporal
+encoder only the dates, that exist: statistics never see padding or absence.
 
 Shapes: B samples, C channels, H x W pixels.
 """
@@ -14,25 +16,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of each pixel, (B, C, H, W) to the same."""
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation, (B, C, H, W) to the same, for any batch.
+
+    A single value per channel (one sample pooled to one cell) has no variance to learn from: it is
+    normalised with the running statistics, in training too.
+    """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Normalise; in channels-last memory the two permutations cost nothing."""
-        return super().forward(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        """Normalise; statistics are updated in training."""
+        if self.training and x_BCHW.numel() == x_BCHW.shape[1]:
+            return F.batch_norm(
+                x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x_BCHW)
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, per-pixel normalisation, and ReLU unless `activate` is False."""
+    """Convolution, normalisation, and ReLU unless `activate` is False."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, activate: bool = True
     ):
-        # The bias is needed: without it a normalised pixel keeps the direction of its input but
-        # loses the size, and a bright even surface looks like a dim one.
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         last = [nn.ReLU(inplace=True)] if activate else []
-        super().__init__(conv, ChannelNorm(outputs), *last)
+        super().__init__(conv, Norm(outputs), *last)
 
 
 class Residual(nn.Module):
@@ -42,7 +50,7 @@ class Residual(nn.Module):
         super().__init__()
         self.body = nn.Sequential(ConvNorm(width, width), ConvNorm(width, width, activate=False))
         # Close to the identity at first: bears twice the learning rate.
-        for norm in (m for m in self.body[1].modules() if isinstance(m, ChannelNorm)):
+        for norm in (m for m in self.body[1].modules() if isinstance(m, Norm)):
             nn.init.constant_(norm.weight, 0.1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

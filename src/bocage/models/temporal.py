@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
-from bocage.models.layers import ChannelNorm, ConvNorm, Residual
+from bocage.models.layers import ConvNorm, Norm, Residual
 
 
 class TemporalConfig(BaseModel):
@@ -79,7 +79,7 @@ class TemporalEncoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.project = nn.Linear(config.heads * width, config.output_width)
         self.refine = nn.Sequential(
-            ChannelNorm(config.output_width), nn.ReLU(), Residual(config.output_width)
+            Norm(config.output_width), nn.ReLU(), Residual(config.output_width)
         )
 
     def forward(

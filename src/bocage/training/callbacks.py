@@ -44,10 +44,13 @@ class EpochLog(Callback):
         """Write what the epoch brought."""
         if not trainer.is_global_zero:
             return
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         values = {
             name: float(value)
             for name, value in sorted(trainer.callback_metrics.items())
             if isinstance(value, torch.Tensor) and value.numel() == 1
+            # Between two validations Lightning keeps the scores of the last one.
+            and (validated or not name.startswith("valid/"))
         }
         seconds = round(time.monotonic() - self.started, 2)
         row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "seconds": seconds}
