@@ -23,6 +23,11 @@ SURFACE = {
     "demo": ["out"],
     "data index": ["root", "layout", "output"],
     "data show": ["patch", "root", "layout", "output"],
+    "models list": ["folder"],
+    "models show": ["name", "arch", "both_tasks"],
+    "models import": [
+        "checkpoint", "name", "output", "arch", "both_tasks", "channels", "adapt", "auxiliary",
+    ],
 }  # fmt: skip
 """Scripts depend on these: changing one is a breaking change."""
 
