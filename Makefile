@@ -20,8 +20,8 @@ demo: install
 test: lint types arrows unit
 
 lint: install
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks tools
+	$(BIN)/ruff check src tests benchmarks tools
 
 types: install
 	$(BIN)/mypy

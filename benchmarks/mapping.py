@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from benchmarks import naive
 from benchmarks.measure import Row, compare
 from bocage.mapping import MapConfig, Source, map_area
-from bocage.models import Bundle, BundleClass, BundleMeta, BundleTask, NetworkConfig, NetworkOutput
+from bocage.models import Bundle, BundleMeta, NetworkConfig, NetworkOutput
 from bocage.nomenclatures import LAND_COVER
 from bocage.series import SeriesConfig
+from bocage.training.bundling import bundle_tasks
 
 SIDE_PX, TILE_PX, OVERLAP_PX = 4096, 512, 128
 
@@ -90,15 +91,14 @@ def _write_raster(path: Path) -> None:
 
 
 def _meta() -> BundleMeta:
-    classes = tuple(
-        BundleClass(id=c.id, name=c.name, name_fr=c.name_fr, color=c.color, scored=c.scored)
-        for c in LAND_COVER.nomenclature
-    )
     network = NetworkConfig(
         inputs=[{"modality": "AERIAL_RGBI"}],
         tasks=[{"name": LAND_COVER.name, "num_classes": LAND_COVER.num_classes}],
     )
-    task = BundleTask(name=LAND_COVER.name, slug=LAND_COVER.slug, classes=classes)
     return BundleMeta(
-        network=network, tasks=(task,), tile_px=TILE_PX, series=SeriesConfig(), data="benchmark"
+        network=network,
+        tasks=bundle_tasks([LAND_COVER]),
+        tile_px=TILE_PX,
+        series=SeriesConfig(),
+        data="benchmark",
     )

@@ -84,6 +84,12 @@ def test_options_of_a_base_may_be_idle(tmp_path: Path) -> None:
     assert load_config(source).modality_names == ("AERIAL_RGBI",)
 
 
+def test_options_of_a_preset_may_be_idle_but_not_those_beside_it() -> None:
+    assert load_config("demo", ["inputs=[AERIAL_RGBI]"]).modality_names == ("AERIAL_RGBI",)
+    with pytest.raises(ConfigError, match=r"data\.series\.max_dates has no effect"):
+        load_config("demo", ["inputs=[AERIAL_RGBI]", "data.series.max_dates=3"])
+
+
 def test_extends_overlays_mapping_by_mapping(tmp_path: Path) -> None:
     _write(tmp_path, {**MINIMAL, "training": {"epochs": 3, "patience": 2}}, "base.yaml")
     config = load_config(

@@ -1,4 +1,4 @@
-"""The way from real files to a loss, a score and a map; `docs/real-input.md` has the long version."""
+"""From real files to a loss, a score and a map; `docs/real-input.md` has the long version."""
 
 import json
 from pathlib import Path
@@ -22,12 +22,7 @@ def _train(preset: str, folder: Path, options: list[str]) -> tuple[RunFolder, li
     run.create(config.to_document(), resume=False)
     fit(
         run,
-        network=config.network,
-        tasks=config.task_list,
-        data=config.data,
-        loss=config.loss,
-        training=config.training,
-        seed=config.seed,
+        config,
         progress=False,
     )
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
@@ -78,11 +73,9 @@ def test_crops_of_one_real_cube_and_the_score_on_the_other(real_set, tmp_path: P
     config = load_config("crop-cube", options)
     scores = evaluate(
         run.bundle,
-        data=config.data,
-        tasks=config.task_list,
+        config,
         split="test",
         target=tmp_path / "scores",
-        seed=1,
     )
     crops = scores["ALL_LABEL-LPIS"]
     # 2,236 labelled pixels of the other cube, in another year; always saying "maize" gives 0.56.

@@ -24,12 +24,7 @@ def _train(root: Path, folder: Path, options: list[str], resume: bool = False) -
     run.create(config.to_document(), resume=resume)
     fit(
         run,
-        network=config.network,
-        tasks=config.task_list,
-        data=config.data,
-        loss=config.loss,
-        training=config.training,
-        seed=config.seed,
+        config,
         resume=resume,
         progress=False,
     )
@@ -72,11 +67,9 @@ def test_the_score_that_picks_is_the_score_that_is_reported(
     config = load_config("demo", [f"data.root={simulated}", *options])
     scores = evaluate(
         run.bundle,
-        data=config.data,
-        tasks=config.task_list,
+        config,
         split="valid",
         target=run.evaluation("valid"),
-        seed=config.seed,
     )
     reported = np.mean([s.miou for s in scores.values()])
     row = json.loads(run.metrics.read_text().splitlines()[-1])

@@ -36,11 +36,9 @@ def evaluate(
     with progress(f"evaluating {split}") as advance:
         evaluate_run(
             folder.bundle,
-            data=config.data,
-            tasks=config.task_list,
+            config,
             split=split,
             target=target,
-            seed=config.seed,
             progress=advance,
         )
     typer.echo((target / "scores.txt").read_text(encoding="utf-8"))

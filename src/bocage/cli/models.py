@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bocage.errors import ConfigError
-
-if TYPE_CHECKING:
-    from bocage.models import BundleTask
 
 app = typer.Typer(help="Published networks: by name, in numbers, imported.", no_args_is_help=True)
 
@@ -123,6 +120,8 @@ def import_model(
     """
     from bocage.models import BundleMeta, save_bundle
     from bocage.models.published import get_entry, import_checkpoint, published_config
+    from bocage.nomenclatures import get_task
+    from bocage.training.bundling import bundle_tasks
 
     chosen = dict(_sensor_channels(text) for text in channels or [])
     config = published_config(name, arch, both_tasks=both_tasks, channels=chosen)
@@ -132,7 +131,7 @@ def import_model(
     scores = {"overall_accuracy": entry.overall_accuracy, "mean_iou": entry.mean_iou}
     meta = BundleMeta(
         network=imported.network.config,
-        tasks=_bundle_tasks([task.name for task in config.tasks]),
+        tasks=bundle_tasks([get_task(task.name) for task in config.tasks]),
         tile_px=config.tile_px,
         data=f"FLAIR-HUB; imported from {checkpoint.name}",
         metrics={"published, test split, percent": scores} if usual else {},
@@ -148,21 +147,3 @@ def _sensor_channels(text: str) -> tuple[str, tuple[str, ...]]:
     if not sign or not names:
         raise ConfigError(f"--channels {text}: write SENSOR=CHANNEL,CHANNEL, as in aerial=red,nir")
     return sensor, tuple(names.split(","))
-
-
-def _bundle_tasks(names: list[str]) -> tuple[BundleTask, ...]:
-    from bocage.models import BundleClass, BundleTask
-    from bocage.nomenclatures import get_task
-
-    tasks = [get_task(name) for name in names]
-    return tuple(
-        BundleTask(
-            name=task.name,
-            slug=task.slug,
-            classes=tuple(
-                BundleClass(id=c.id, name=c.name, name_fr=c.name_fr, color=c.color, scored=c.scored)
-                for c in task.nomenclature
-            ),
-        )
-        for task in tasks
-    )

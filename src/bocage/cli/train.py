@@ -34,12 +34,7 @@ def train(
     start_log(folder.log)
     fit(
         folder,
-        network=run.network,
-        tasks=run.task_list,
-        data=run.data,
-        loss=run.loss,
-        training=run.training,
-        seed=run.seed,
+        run,
         resume=resume,
         progress=console.is_terminal,
     )

@@ -33,7 +33,8 @@ def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
     an option that is given but has no effect.
     """
     document = _read_with_bases(source)
-    given = _read(source)
+    # A preset is a base like any other: what it says and an override makes idle is nobody's error.
+    given = {} if source in preset_names() else _read(source)
     given.pop("extends", None)
     for override in overrides:
         path, value = _parse_override(override)

@@ -55,11 +55,9 @@ def run_demo(out: Path, progress: Progress) -> Path:
         with progress(f"evaluating {name}") as advance:
             evaluate(
                 folder.bundle,
-                data=config.data,
-                tasks=config.task_list,
+                config,
                 split="test",
                 target=folder.evaluation("test"),
-                seed=config.seed,
                 progress=advance,
             )
         document = (folder.evaluation("test") / "scores.json").read_text(encoding="utf-8")
@@ -98,12 +96,7 @@ def _train(folder: RunFolder, config: RunConfig) -> None:
     _log.info("training %s: %s", config.name, ", ".join(config.modality_names))
     fit(
         folder,
-        network=config.network,
-        tasks=config.task_list,
-        data=config.data,
-        loss=config.loss,
-        training=config.training,
-        seed=config.seed,
+        config,
         resume=resume,
         progress=False,
     )

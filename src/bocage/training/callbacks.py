@@ -48,7 +48,8 @@ class EpochLog(Callback):
         values = {
             name: float(value)
             for name, value in sorted(trainer.callback_metrics.items())
-            if isinstance(value, torch.Tensor) and value.numel() == 1
+            if isinstance(value, torch.Tensor)
+            and value.numel() == 1
             # Between two validations Lightning keeps the scores of the last one.
             and (validated or not name.startswith("valid/"))
         }

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from bocage.data import DataConfig, PatchDataModule
+from bocage.data import PatchDataModule
 from bocage.errors import ConfigError
 from bocage.evaluation import ConfusionMatrix, Scores, decide, write_report
 from bocage.models import load_bundle
-from bocage.nomenclatures import Task
+from bocage.training.plan import Plan
 
 _log = logging.getLogger("bocage")
 
 
 def evaluate(
     bundle_path: Path,
+    plan: Plan,
     *,
-    data: DataConfig,
-    tasks: Sequence[Task],
     split: str,
     target: Path,
-    seed: int,
     device: str = "auto",
     progress: Callable[[int, int | None], None] | None = None,
 ) -> dict[str, Scores]:
@@ -32,6 +30,7 @@ def evaluate(
 
     `progress` is called with patches done and in total. Returns the scores by task name.
     """
+    tasks = plan.task_list
     place = torch.device(
         ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     )
@@ -43,7 +42,7 @@ def evaluate(
             f"{bundle_path}: not trained for {', '.join(missing)}; it knows {sorted(trained)}"
         )
     names = [item.modality for item in bundle.meta.network.inputs]
-    module = PatchDataModule(data, names, [task.name for task in tasks], seed)
+    module = PatchDataModule(plan.data, names, [task.name for task in tasks], plan.seed)
     module.setup_split(split)
     total = module.count(split)
     matrices = {task.name: ConfusionMatrix(task, module.domains(split)) for task in tasks}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +11,15 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
-from bocage.data import DataConfig, PatchDataModule
+from bocage.data import PatchDataModule
 from bocage.errors import ConfigError
-from bocage.losses import LossConfig
-from bocage.models import BundleClass, BundleMeta, BundleTask, Network, NetworkConfig, save_bundle
-from bocage.nomenclatures import Task
+from bocage.models import Network, save_bundle
+from bocage.training.bundling import bundle_meta
 from bocage.training.callbacks import EpochLog
 from bocage.training.config import TrainingConfig
 from bocage.training.folder import RunFolder
 from bocage.training.module import SegmentationModule
+from bocage.training.plan import Plan
 
 _log = logging.getLogger("bocage")
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -30,26 +29,16 @@ _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
 }
 
 
-def fit(
-    folder: RunFolder,
-    *,
-    network: NetworkConfig,
-    tasks: Sequence[Task],
-    data: DataConfig,
-    loss: LossConfig,
-    training: TrainingConfig,
-    seed: int,
-    resume: bool = False,
-    progress: bool = True,
-) -> Path:
+def fit(folder: RunFolder, plan: Plan, *, resume: bool = False, progress: bool = True) -> Path:
     """Train and write `model.safetensors` into the run's folder; returns its path.
 
     The folder must have been created (`RunFolder.create`). With `resume` training continues from
     the last finished epoch and ends where the uninterrupted run would have ended.
     """
-    lightning.seed_everything(seed, workers=True, verbose=False)
+    network, tasks, training = plan.network, plan.task_list, plan.training
+    lightning.seed_everything(plan.seed, workers=True, verbose=False)
     names = [item.modality for item in network.inputs]
-    module = PatchDataModule(data, names, [task.name for task in tasks], seed)
+    module = PatchDataModule(plan.data, names, [task.name for task in tasks], plan.seed)
     module.setup("fit")
     has_validation = module.has_validation
     if not has_validation and (training.select == "best" or training.patience is not None):
@@ -58,7 +47,7 @@ def fit(
             "training.select=last and no patience, or name some with data.valid_splits."
         )
 
-    model = SegmentationModule(Network(network), tasks, loss, training)
+    model = SegmentationModule(Network(network), tasks, plan.loss, training)
     trainer = lightning.Trainer(
         default_root_dir=folder.path,
         max_epochs=training.epochs,
@@ -104,7 +93,7 @@ def fit(
             if key.startswith(prefix)
         }
         model.network.load_state_dict(weights)
-        meta = bundle_meta(network, tasks, data, module.tile_px, _metrics_of(state))
+        meta = bundle_meta(network, tasks, plan.data, module.tile_px, _metrics_of(state))
         save_bundle(folder.bundle, model.network, meta)
         _log.info("wrote %s (%s weights, epoch %d)", folder.bundle, training.select, state["epoch"])
     return folder.bundle
@@ -142,33 +131,3 @@ def _metrics_of(state: dict[str, Any]) -> dict[str, float]:
         if name.startswith("ModelCheckpoint") and values.get("best_model_score") is not None:
             return {"valid/miou": float(values["best_model_score"])}
     return {}
-
-
-def bundle_meta(
-    network: NetworkConfig,
-    tasks: Sequence[Task],
-    data: DataConfig,
-    tile_px: int,
-    metrics: dict[str, float],
-) -> BundleMeta:
-    """What travels with the weights: enough to predict, and to refuse what does not match."""
-    return BundleMeta(
-        network=network,
-        tasks=tuple(
-            BundleTask(
-                name=task.name,
-                slug=task.slug,
-                classes=tuple(
-                    BundleClass(
-                        id=c.id, name=c.name, name_fr=c.name_fr, color=c.color, scored=c.scored
-                    )
-                    for c in task.nomenclature
-                ),
-            )
-            for task in tasks
-        ),
-        tile_px=tile_px,
-        series=data.series,
-        data=f"{data.layout}, {data.split_column}",
-        metrics=metrics,
-    )

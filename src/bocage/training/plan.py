@@ -1,0 +1,39 @@
+"""What training asks of a run's configuration."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from bocage.data import DataConfig
+from bocage.losses import LossConfig
+from bocage.models import NetworkConfig
+from bocage.nomenclatures import Task
+from bocage.training.config import TrainingConfig
+
+
+class Plan(Protocol):
+    """A run's parts; `bocage.config.RunConfig` is one, and training need not know it."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random choice."""
+
+    @property
+    def task_list(self) -> tuple[Task, ...]:
+        """What is learnt."""
+
+    @property
+    def data(self) -> DataConfig:
+        """Where the patches are and how they are read."""
+
+    @property
+    def network(self) -> NetworkConfig:
+        """What is trained."""
+
+    @property
+    def loss(self) -> LossConfig:
+        """What is minimised."""
+
+    @property
+    def training(self) -> TrainingConfig:
+        """How it is minimised."""
