@@ -52,6 +52,7 @@ def test_every_preset_loads(name: str) -> None:
         ("tasks=[COSIA]", r"unknown task 'COSIA'.*Valid: AERIAL_LABEL-COSIA"),
         ("training.epochs=many", r"'training.epochs': .*integer.*\(found 'many'\)"),
         ("training.epochs=0", r"'training.epochs': .*greater than or equal to 1"),
+        ("training.validate_every=99", r"'training': .*select=best needs a validation"),
         ("training.precision=half", r"'training.precision': .*'float32'"),
         ("network.inputs=[SPOT_RGBI]", r"network.inputs cannot be given: it follows from 'inputs'"),
         ("training.epochs", r"not of the form key=value"),

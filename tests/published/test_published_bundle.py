@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,11 +114,13 @@ def test_list_show_import_evaluate(
 
     scores = evaluate(
         Path("models/g.safetensors"),
-        data=DataConfig(root=simulated, layout="flair-hub", batch_size=2, num_workers=0),
-        tasks=[LAND_COVER],
+        SimpleNamespace(
+            seed=0,
+            task_list=(LAND_COVER,),
+            data=DataConfig(root=simulated, layout="flair-hub", batch_size=2, num_workers=0),
+        ),
         split="test",
         target=Path("scores"),
-        seed=0,
         device="cpu",
     )
     assert scores[LAND_COVER.name] is not None

@@ -34,7 +34,7 @@ def _train(root: Path, folder: Path, options: list[str], resume: bool = False) -
 def test_a_killed_run_resumes_to_the_same_weights(
     simulated: Path, tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = [*tiny, "training.epochs=2", "training.select=best"]
+    options = [*tiny, "training.epochs=2", "training.select=best", "training.validate_every=1"]
     whole = _train(simulated, tmp_path / "whole", options)
 
     def stop(self: EpochLog, trainer: object, module: object) -> None:
@@ -62,7 +62,7 @@ def test_a_killed_run_resumes_to_the_same_weights(
 def test_the_score_that_picks_is_the_score_that_is_reported(
     simulated: Path, tmp_path: Path, tiny: list[str]
 ) -> None:
-    options = [*tiny, "training.epochs=1", "training.select=best"]
+    options = [*tiny, "training.epochs=1", "training.select=best", "training.validate_every=1"]
     run = _train(simulated, tmp_path / "run", options)
     config = load_config("demo", [f"data.root={simulated}", *options])
     scores = evaluate(

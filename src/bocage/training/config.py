@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class TrainingConfig(BaseModel):
@@ -36,3 +36,12 @@ class TrainingConfig(BaseModel):
     """Epochs between two validations."""
     patience: int | None = Field(default=None, ge=1)
     """Validations without a better mIoU after which training stops; None trains to the end."""
+
+    @model_validator(mode="after")
+    def _validated_at_all(self) -> TrainingConfig:
+        if self.select == "best" and self.validate_every > self.epochs:
+            raise ValueError(
+                f"select=best needs a validation, but validate_every={self.validate_every} exceeds "
+                f"epochs={self.epochs}; lower it or set select=last"
+            )
+        return self

@@ -12,14 +12,14 @@ from bocage.data import PatchDataModule
 from bocage.errors import ConfigError
 from bocage.evaluation import ConfusionMatrix, Scores, decide, write_report
 from bocage.models import load_bundle
-from bocage.training.plan import Plan
+from bocage.training.plan import EvaluationPlan
 
 _log = logging.getLogger("bocage")
 
 
 def evaluate(
     bundle_path: Path,
-    plan: Plan,
+    plan: EvaluationPlan,
     *,
     split: str,
     target: Path,

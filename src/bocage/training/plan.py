@@ -11,8 +11,8 @@ from bocage.nomenclatures import Task
 from bocage.training.config import TrainingConfig
 
 
-class Plan(Protocol):
-    """A run's parts; `bocage.config.RunConfig` is one, and training need not know it."""
+class EvaluationPlan(Protocol):
+    """What is to be scored; the model itself is in its bundle."""
 
     @property
     def seed(self) -> int:
@@ -25,6 +25,10 @@ class Plan(Protocol):
     @property
     def data(self) -> DataConfig:
         """Where the patches are and how they are read."""
+
+
+class Plan(EvaluationPlan, Protocol):
+    """A run's parts; `bocage.config.RunConfig` is one, and training need not know it."""
 
     @property
     def network(self) -> NetworkConfig:
