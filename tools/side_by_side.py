@@ -30,7 +30,7 @@ def main(image: Path, mask: Path, mapped: Path, target: Path) -> None:
     for land_class in COSIA:
         colors[land_class.id] = land_class.rgb
 
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    figure = Figure(figsize=(12, 5.0), layout="constrained")
     panels = figure.subplots(1, 3)
     agreement = float((reference == prediction[0])[reference != 255].mean())
     for axes, picture, title in zip(

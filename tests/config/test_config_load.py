@@ -106,6 +106,15 @@ def test_a_circle_of_bases_is_refused(tmp_path: Path) -> None:
         load_config(first)
 
 
+def test_a_folder_named_like_a_preset_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config("demo").name == "demo"
+    assert load_config("demo-aerial").modality_names == ("AERIAL_RGBI",)
+
+
 def test_unknown_files_and_presets(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.yaml: no such file.*demo"):
         load_config(str(tmp_path / "gone.yaml"))

@@ -75,7 +75,8 @@ def validate(model: type[Model], document: dict[str, Any], source: str) -> Model
 def _read(source: str) -> dict[str, Any]:
     """The document of a file or preset, without its bases."""
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    # A folder may well be called as a preset is: `bocage demo` writes into one.
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         if not path.is_file():
             raise ConfigError(
                 f"{source}: no such file. Give a YAML file or a preset: {', '.join(preset_names())}"
