@@ -30,18 +30,23 @@ SIDE_PX, TILE_PX, OVERLAP_PX = 4096, 512, 128
 
 
 class PixelStub(nn.Module):
-    """19 logits, each a fixed mixture of the four bands of the pixel itself."""
+    """19 logits, each a fixed multiple of the pixel's red: as little work as logits can be."""
+
+    factors: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.mix = nn.Conv2d(4, LAND_COVER.num_classes, 1)
-        self.mix.weight.data = torch.randn(self.mix.weight.shape, generator=generator)
+        factors = torch.linspace(-1.0, 1.0, LAND_COVER.num_classes).view(1, -1, 1, 1)
+        self.register_buffer("factors", factors)
+
+    def score(self, image_BCHW: Tensor) -> Tensor:
+        """(B, 19, H, W) from normalised images."""
+        return image_BCHW[:, :1] * self.factors
 
     def forward(self, images: dict[str, Tensor], **_: Any) -> NetworkOutput:
         """Logits of the land cover task."""
         image_BCHW = (images["AERIAL_RGBI"].float() - 106.0) / 45.0
-        return NetworkOutput({LAND_COVER.name: self.mix(image_BCHW)}, {}, {})
+        return NetworkOutput({LAND_COVER.name: self.score(image_BCHW)}, {}, {})
 
 
 def run() -> list[Row]:
@@ -60,7 +65,7 @@ def run() -> list[Row]:
         def baseline() -> None:
             with torch.inference_mode():
                 naive.map_raster(
-                    raster, folder / "naive.tif", stub.mix, tile_px=TILE_PX, overlap_px=OVERLAP_PX
+                    raster, folder / "naive.tif", stub.score, tile_px=TILE_PX, overlap_px=OVERLAP_PX
                 )
 
         megapixels = SIDE_PX**2 / 1e6

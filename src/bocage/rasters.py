@@ -24,6 +24,10 @@ from rasterio.transform import Affine
 
 from bocage.errors import DataError
 
+# A raster without georeference is a finding for the caller, who sees the grid. Said once for the
+# process: `catch_warnings` around an open call is not safe in the threads that read.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
 # Patches lie in folders of thousands of files: never list them, never look for side-car files.
 GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -77,11 +81,7 @@ def open_raster(path: Path | str) -> Iterator[DatasetReader]:
             )
     with rasterio.Env(**GDAL_OPTIONS):
         try:
-            with warnings.catch_warnings():
-                # A raster without georeference is a finding for the caller, who sees the grid.
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                dataset = rasterio.open(location)
-            with dataset:
+            with rasterio.open(location) as dataset:
                 yield dataset
         except (RasterioIOError, RasterioError) as error:
             # rasterio keeps GDAL's own words in the cause; they say what is broken.

@@ -41,8 +41,9 @@ class MapConfig(BaseModel):
     block_px: int | None = Field(default=None, gt=0, multiple_of=512)
     """Side of the square that is computed and stored at once, output pixels. Sets memory and what
     is lost when a run is killed, never the result. None: chosen from the inputs, at most 4096."""
-    batch_size: int = Field(default=8, gt=0)
-    """Windows per pass through the network."""
+    batch_size: int | None = Field(default=None, gt=0)
+    """Windows per pass through the network. None: 8 on a GPU, 1 on a CPU, which gains nothing from
+    more and pays for the fresh memory that large batches take each time."""
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`."""
     precision: Literal["float32", "bf16"] = "float32"

@@ -38,6 +38,9 @@ from bocage.mapping.write import write_block, write_cog
 if TYPE_CHECKING:
     from bocage.models import Bundle
 
+GPU_BATCH = 8
+"""Windows per pass on a GPU, unless the configuration says otherwise."""
+
 Progress = Callable[[int, int | None], None]
 
 # What reading, the network and the numbers of one block may fail with; anything else is a defect
@@ -183,7 +186,8 @@ def _compute(
         for row, col in job.plan.windows(block)
     )
     count = 0
-    for group in batches(windows, config.batch_size):
+    together = config.batch_size or (1 if predictor.device.type == "cpu" else GPU_BATCH)
+    for group in batches(windows, together):
         with clock.stage("prepare"):
             batch = network_inputs(group, job.inputs, job.year, side)
         with clock.stage("network"):
