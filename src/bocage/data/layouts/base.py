@@ -69,6 +69,16 @@ def load_h5py() -> ModuleType:
     return module
 
 
+def open_hdf5(path: Path) -> Any:
+    """An open HDF5 or NetCDF4 file; one that cannot be read is a `DataError`."""
+    try:
+        return load_h5py().File(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read as HDF5 ({error}). Check the path, or fetch the file again."
+        ) from error
+
+
 def image_valid(modality: Modality, image: NDArray[Any]) -> NDArray[np.bool_] | None:
     """Pixels (H, W) that hold a measurement, or None when all do; `image` (C, H, W) as stored."""
     if modality.quantity != "elevation":

@@ -18,6 +18,7 @@ from bocage.data.layouts.base import (
     load_h5py,
     make_series,
     need_folder,
+    open_hdf5,
     remap_codes,
     wanted_label_sets,
 )
@@ -84,7 +85,7 @@ class CropCube:
     def scan(self, root: Path) -> Iterator[PatchRecord]:
         """Every tile of every cube; `split_cube` is the cube's id, as is the domain."""
         need_folder(root)
-        h5py = load_h5py()
+        load_h5py()  # said before any file is looked for
         found = False
         for folder in sorted(f for f in root.iterdir() if f.is_dir()):
             files = {name: sorted(folder.glob(pattern)) for name, pattern in _FILES.items()}
@@ -95,7 +96,7 @@ class CropCube:
             dates = {}
             size, year = 0, 0
             for name, relative in paths.items():
-                with _open(h5py, root / relative) as file:
+                with open_hdf5(root / relative) as file:
                     # The campaign is the harvest's: the year in which the two seasons end.
                     year = int(_text(file.attrs["end_date"])[:4])
                     size = max(size, round(len(file["x"]) * _resolution(file) / PIXEL_M))
@@ -136,17 +137,16 @@ class CropCube:
         series: dict[str, Series] = {}
         labels: dict[str, NDArray[np.uint8]] = {}
         grid: dict[str, Any] = {}
-        h5py = load_h5py()
         for modality in map(get_modality, modalities):
             if modality.name not in record.paths:
                 continue
             path = record.path(root, modality.name)
-            with _open(h5py, path) as file:
+            with open_hdf5(path) as file:
                 grid = _place(file, window)
                 if modality is not SENTINEL2_TS:
                     series[modality.name] = _radar(file, modality, window)
                 elif SENTINEL2_MASK in record.paths:
-                    with _open(h5py, record.path(root, SENTINEL2_MASK)) as coarse:
+                    with open_hdf5(record.path(root, SENTINEL2_MASK)) as coarse:
                         series[modality.name] = _optical(file, coarse, window, record.patch_id)
                 else:
                     raise DataError(
@@ -155,7 +155,7 @@ class CropCube:
                     )
         for label_set, names in wanted_label_sets(tasks, record).items():
             path = record.path(root, label_set)
-            with _open(h5py, path) as file:
+            with open_hdf5(path) as file:
                 grid = _place(file, window)
                 codes = _window(file["CT"], window)
             for name in names:
@@ -168,15 +168,6 @@ class CropCube:
             domain=record.domain,
             **grid,
         )
-
-
-def _open(h5py: Any, path: Path) -> Any:
-    try:
-        return h5py.File(path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read as NetCDF4 ({error}). Check the path, or fetch the file again."
-        ) from error
 
 
 def _text(value: Any) -> str:

@@ -20,6 +20,7 @@ from bocage.data.layouts.base import (
     load_h5py,
     make_series,
     need_folder,
+    open_hdf5,
     place,
     wanted_label_sets,
 )
@@ -69,7 +70,7 @@ class TreeSatAI:
     def scan(self, root: Path) -> Iterator[PatchRecord]:
         """Every sample under `aerial/` and `sentinel-ts/`."""
         need_folder(root)
-        h5py = load_h5py()
+        load_h5py()  # said before any file is looked for
         aerial = {p.stem: p for p in sorted((root / "aerial").glob("*.tif"))}
         stacks: dict[str, tuple[Path, int]] = {}
         for path in sorted((root / "sentinel-ts").glob("*.h5")):
@@ -93,7 +94,7 @@ class TreeSatAI:
             if stem in stacks:
                 path, year = stacks[stem]
                 relative = path.relative_to(root).as_posix()
-                with _open(h5py, path) as file:
+                with open_hdf5(path) as file:
                     for name, (key, field) in _DATASETS.items():
                         if f"{key}-data" in file:
                             paths[name] = relative
@@ -148,7 +149,7 @@ class TreeSatAI:
         stacked = [m for m in wanted if m.name in _DATASETS]
         if stacked:
             path = record.path(root, stacked[0].name)
-            with _open(load_h5py(), path) as file:
+            with open_hdf5(path) as file:
                 series = {m.name: _read_series(file, m, path) for m in stacked}
         return Sample(
             patch_id=record.patch_id,
@@ -159,15 +160,6 @@ class TreeSatAI:
             domain=record.domain,
             **place(record.patch_id, grids),
         )
-
-
-def _open(h5py: Any, path: Path) -> Any:
-    try:
-        return h5py.File(path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read as HDF5 ({error}). Check the path, or fetch the file again."
-        ) from error
 
 
 def _weak_label(patch_id: str, unknown: UnknownLabels) -> int:
