@@ -14,6 +14,7 @@ from bocage.models.decoders import DECODERS, AuxiliaryConfig, DecoderConfig
 from bocage.models.encoders import ENCODERS, EncoderConfig
 from bocage.models.fusion import FUSIONS, FusionConfig
 from bocage.models.inputs import InputConfig, Preparation
+from bocage.models.kinds import AnyNetwork, AnyNetworkConfig, build_network
 from bocage.models.network import Network, NetworkOutput
 from bocage.models.temporal import TemporalConfig
 
@@ -21,6 +22,8 @@ __all__ = [
     "DECODERS",
     "ENCODERS",
     "FUSIONS",
+    "AnyNetwork",
+    "AnyNetworkConfig",
     "AuxiliaryConfig",
     "Bundle",
     "BundleClass",
@@ -36,6 +39,7 @@ __all__ = [
     "Preparation",
     "TaskHead",
     "TemporalConfig",
+    "build_network",
     "bundle_names",
     "load_bundle",
     "save_bundle",

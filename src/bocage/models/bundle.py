@@ -9,18 +9,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -29,10 +21,9 @@ import bocage
 from bocage.errors import DataError
 from bocage.files import atomic_path
 from bocage.modalities import get_modality
-from bocage.models.config import NetworkConfig
+from bocage.models.kinds import AnyNetwork, AnyNetworkConfig, build_network, kind_of
 from bocage.models.layers import to_channels_last
-from bocage.models.network import Network
-from bocage.models.published import PublishedConfig, PublishedNetwork, restore_buffers
+from bocage.models.published import restore_buffers
 from bocage.series import SeriesConfig
 
 FORMAT_VERSION = 1
@@ -72,18 +63,6 @@ class BundleTask(BaseModel):
     """In the order of the logits."""
 
 
-def _kind(network: Any) -> str:
-    """Which of the two kinds of network a description is of; the own kind does not say so."""
-    kind = network.get("kind") if isinstance(network, Mapping) else getattr(network, "kind", None)
-    return "own" if kind is None else str(kind)
-
-
-AnyNetworkConfig = Annotated[
-    Annotated[NetworkConfig, Tag("own")] | Annotated[PublishedConfig, Tag("published")],
-    Discriminator(_kind),
-]
-
-
 class BundleMeta(BaseModel):
     """All about a trained network but its weights."""
 
@@ -116,7 +95,7 @@ class BundleMeta(BaseModel):
         """Fill in bands and nodata from the sensors' descriptions where they are not given."""
         if not isinstance(given, Mapping):
             return given
-        if not isinstance(given.get("network"), NetworkConfig | PublishedConfig):
+        if not isinstance(given.get("network"), BaseModel):
             return given
         specs = [config.spec for config in given["network"].inputs]
         return {
@@ -145,11 +124,11 @@ class BundleMeta(BaseModel):
 class Bundle:
     """A network ready to predict (in eval mode), and what is known about it."""
 
-    network: Network | PublishedNetwork
+    network: AnyNetwork
     meta: BundleMeta
 
 
-def save_bundle(path: Path, network: Network | PublishedNetwork, meta: BundleMeta) -> None:
+def save_bundle(path: Path, network: AnyNetwork, meta: BundleMeta) -> None:
     """Write network and description as one file, atomically.
 
     `meta.network` must be the network's own configuration (`ValueError` otherwise).
@@ -189,7 +168,7 @@ def bundle_names(folder: Path) -> dict[str, tuple[str, ...]]:
             network = json.loads(text or "{}").get("network", {})
         except (SafetensorError, OSError, ValueError):
             continue
-        if _kind(network) == "published":
+        if kind_of(network) == "published":
             found[network["name"]] = (*found.get(network["name"], ()), path.name)
     return found
 
@@ -238,26 +217,18 @@ def _parse(path: Path, text: str) -> BundleMeta:
         raise DataError(f"{path}: the bundle's description does not hold: {findings}.") from error
 
 
-def _build(
-    config: NetworkConfig | PublishedConfig, tensors: dict[str, Tensor], path: Path
-) -> Network | PublishedNetwork:
+def _build(config: AnyNetworkConfig, tensors: dict[str, Tensor], path: Path) -> AnyNetwork:
     """The network filled with `tensors`, without ever initialising weights where possible."""
     with torch.device("meta"):
-        network = _unfilled(config)
+        network = build_network(config, load_pretrained=False)
     _refuse_misfits(network.state_dict(), tensors, path)
     network.load_state_dict(tensors, assign=True)
     if not restore_buffers(network):
         # Tables that an architecture computes only when built are in no file.
-        network = _unfilled(config)
+        network = build_network(config, load_pretrained=False)
         network.load_state_dict(tensors)
     to_channels_last(network)
     return network
-
-
-def _unfilled(config: NetworkConfig | PublishedConfig) -> Network | PublishedNetwork:
-    if isinstance(config, PublishedConfig):
-        return PublishedNetwork(config, load_pretrained=False)
-    return Network(config, load_pretrained=False)
 
 
 def _refuse_misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], path: Path) -> None:
