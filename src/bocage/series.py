@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bocage.sample import Series
 
@@ -23,8 +23,17 @@ class SeriesConfig(BaseModel):
     """A pixel is clear when its snow probability is at most this, percent."""
     min_clear: float = Field(default=0.95, ge=0, le=1)
     """A date is used when at least this share of its pixels is clear. 0 uses every date."""
+    min_dates: int = Field(default=0, ge=0)
+    """Where fewer dates are clear, the clearest others are added up to this many. 0 adds none, and
+    a series without a clear date is an absent sensor."""
     max_dates: int | None = Field(default=None, ge=1)
     """Thin what is left evenly to at most this many dates. None: all."""
+
+    @model_validator(mode="after")
+    def _fewest_and_most(self) -> SeriesConfig:
+        if self.max_dates is not None and self.min_dates > self.max_dates:
+            raise ValueError(f"min_dates={self.min_dates} exceeds max_dates={self.max_dates}")
+        return self
 
 
 def clear_share(series: Series, config: SeriesConfig) -> NDArray[np.float64]:
@@ -56,8 +65,18 @@ def select_clear(series: Series, config: SeriesConfig) -> Series:
     """The dates that pass the filter of FLAIR-HUB's recipe.
 
     Unlike the published code a series without a clear date stays empty: cloudy dates are never
-    let in by the back door, and an empty series is an absent sensor.
+    let in by the back door, and an empty series is an absent sensor. Whoever wants some anyway asks
+    for `min_dates`, and gets the clearest.
     """
     if not len(series):
         return series
-    return series.take(clear_share(series, config) >= config.min_clear)
+    share = clear_share(series, config)
+    chosen = share >= config.min_clear
+    if chosen.sum() < config.min_dates:
+        murk = np.zeros(len(series))
+        if series.snow_cloud is not None:
+            murk = series.snow_cloud.mean(axis=(1, 2, 3))
+        # By share of clear pixels, then by how sure the clouds are.
+        clearest = np.lexsort((murk, -share))[: config.min_dates]
+        chosen[clearest] = True
+    return series.take(chosen)

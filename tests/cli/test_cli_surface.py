@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 SURFACE = {
     "train": ["config", "overrides", "output", "resume"],
-    "evaluate": ["run", "overrides", "split", "output"],
+    "evaluate": ["run", "overrides", "config", "split", "output"],
     "map": [
         "run", "output", "overrides", "aerial", "historical", "elevation", "height", "spot",
         "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel1_asc", "sentinel1_asc_dates",

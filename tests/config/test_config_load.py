@@ -8,6 +8,7 @@ import yaml
 from bocage.config import load_config, load_resolved, parse_options, preset_names
 from bocage.errors import ConfigError
 from bocage.mapping import MapConfig
+from bocage.models.published import ZOO, published_config
 
 pytestmark = pytest.mark.unit
 
@@ -58,6 +59,10 @@ def test_every_preset_loads(name: str) -> None:
         ("training.epochs", r"not of the form key=value"),
         ("name.x=1", r"'name' holds no options"),
         ("data.layout=flairhub", r"flair-hub"),
+        ("data.series.min_dates=-1", r"'data.series.min_dates': .*greater than or equal to 0"),
+        ("training.momentum=0.5", r"training.momentum has no effect: optimizer is adamw"),
+        ("training.schedule=step", r"'training.schedule': .*'one_cycle', 'plateau'"),
+        ("network.kind=publishd", r"'network.kind': unknown kind 'publishd'; did you mean 'publi"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, override: str, message: str) -> None:
@@ -65,6 +70,47 @@ def test_mistakes_are_named(tmp_path: Path, override: str, message: str) -> None
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(source, [override])
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("network.archtecture=x", r"unknown key 'network.archtecture'; did you mean 'architecture"),
+        ("network.architecture=vgg", r"'network.architecture': .*unknown architecture 'vgg'"),
+        ("network.encoder.width=8", r"unknown key 'network.encoder'"),
+        ("network.auxiliary=[spot]", r"unknown input in auxiliary 'SPOT_RGBI'"),
+        ("loss.auxiliary_weight=1", r"loss.auxiliary_weight has no effect: network.auxiliary is"),
+        ("inputs=[{modality: aerial, std: [1]}]", r"std of AERIAL_RGBI has 1 values for 3 channel"),
+    ],
+)
+def test_mistakes_in_a_published_network_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("LC-A", [override])
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_published_presets_are_the_zoo(name: str) -> None:
+    assert load_config(name).network == published_config(name).model_copy(
+        update={"weights": "pretrained"}
+    )
+
+
+def test_a_published_preset_bends() -> None:
+    run = load_config(
+        "LC-D",
+        [
+            "tasks=[land-cover, crops]",
+            "inputs=[{modality: aerial, channels: [red, green, blue]}, sentinel2]",
+            "network.architecture=resnet34-unet",
+            "network.auxiliary=[aerial, sentinel2]",
+            "network.weights=none",
+        ],
+    )
+    wanted = published_config(
+        "LC-D", "resnet34-unet", auxiliary=True, both_tasks=True,
+        channels={"aerial": ("red", "green", "blue")},
+    )  # fmt: skip
+    assert run.network == wanted
 
 
 def test_missing_keys_are_named(tmp_path: Path) -> None:

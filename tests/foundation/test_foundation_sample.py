@@ -60,6 +60,21 @@ def test_a_series_without_a_clear_date_stays_empty() -> None:
     assert len(select_clear(_series([90, 100]), SeriesConfig(min_clear=0))) == 2
 
 
+def test_the_clearest_dates_fill_up_where_asked() -> None:
+    series = _series([90, 40, 0, 70])
+    for wanted, clouds in (
+        (0, [0]),
+        (1, [0]),
+        (2, [40, 0]),
+        (3, [40, 0, 70]),
+        (9, [90, 40, 0, 70]),
+    ):
+        kept = select_clear(series, SeriesConfig(max_cloud=1, min_clear=1, min_dates=wanted))
+        assert kept.snow_cloud[:, 1].max(axis=(1, 2)).tolist() == clouds
+    with pytest.raises(ValueError, match="min_dates=3 exceeds max_dates=2"):
+        SeriesConfig(min_dates=3, max_dates=2)
+
+
 def test_snow_counts_and_nodata_is_not_clear() -> None:
     series = _series([0, 0], snow=[50, 0])
     assert clear_share(series, SeriesConfig()).tolist() == [0, 1]

@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel
 from rasterio.transform import from_origin
 
+from bocage.models import InputConfig
 from bocage.series import SeriesConfig
 
 ORIGIN = (700_000.0, 6_600_000.0)
@@ -22,13 +23,8 @@ class Output(NamedTuple):
     auxiliary: dict[str, Any]
 
 
-class StubInput(BaseModel):
-    modality: str
-    resolution_m: float | None = None
-
-
 class StubNetworkConfig(BaseModel):
-    inputs: tuple[StubInput, ...]
+    inputs: tuple[InputConfig, ...]
     output_resolution_m: float
 
 
@@ -79,7 +75,7 @@ def bundle(
     tile_px: int = 64,
     tasks: tuple[StubTask, ...] | None = None,
 ) -> Any:
-    specs = tuple(StubInput(modality=i) if isinstance(i, str) else i for i in inputs)
+    specs = tuple(InputConfig(modality=i) if isinstance(i, str) else i for i in inputs)
     return StubBundle(
         network,
         StubMeta(

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from mapping_stubs import ByValue, Output, StubInput, bundle, read_map
+from mapping_stubs import ByValue, Output, bundle, read_map
 
 from bocage.errors import BocageError
 from bocage.mapping import MapConfig, Source, map_area
 from bocage.modalities import get_modality
+from bocage.models import InputConfig
 from bocage.rasters import same_crs
 
 pytestmark = pytest.mark.real
@@ -61,7 +62,7 @@ def test_every_odd_file_is_mapped_or_refused_soon(tmp_path: Path, real_data: Pat
                 size, bands = abs(dataset.transform.a) or 1.0, dataset.count
         except rasterio.errors.RasterioError:
             size, bands = 1.0, 1
-        spec = StubInput(modality=name, resolution_m=size)
+        spec = InputConfig(modality=name, resolution_m=size)
         made = bundle(Undecided(), (spec,), output_m=size, tile_px=256)
         source = Source(sensor, path, bands=tuple(1 + i % bands for i in range(count)))
         began = time.monotonic()

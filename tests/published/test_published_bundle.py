@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from bocage.cli.app import app
-from bocage.data import DataConfig
 from bocage.errors import ConfigError, DataError
 from bocage.models import (
     BundleClass,
@@ -24,7 +22,6 @@ from bocage.models import (
 )
 from bocage.models.published import PublishedConfig, PublishedNetwork
 from bocage.nomenclatures import LAND_COVER
-from bocage.training import evaluate
 
 run = CliRunner()
 
@@ -112,19 +109,19 @@ def test_list_show_import_evaluate(
     again = run.invoke(app, ["models", "list"]).stdout
     assert next(r for r in again.splitlines() if r.startswith("LC-G")).endswith("g.safetensors")
 
-    scores = evaluate(
-        Path("models/g.safetensors"),
-        SimpleNamespace(
-            seed=0,
-            task_list=(LAND_COVER,),
-            data=DataConfig(root=simulated, layout="flair-hub", batch_size=2, num_workers=0),
-        ),
-        split="test",
-        target=Path("scores"),
-        device="cpu",
+    scored = run.invoke(
+        app,
+        ["evaluate", "models/g.safetensors", f"data.root={simulated}", "data.num_workers=0"],
     )
-    assert scores[LAND_COVER.name] is not None
-    assert (Path("scores") / "scores.txt").is_file()
+    assert scored.exit_code == 0, scored.output
+    document = json.loads(Path("models/g/evaluation/test/scores.json").read_text())
+    assert document["tasks"][LAND_COVER.name]["overall"]["pixels"] > 0
+    other = run.invoke(
+        app,
+        ["evaluate", "models/g.safetensors", f"data.root={simulated}", "inputs=[aerial]"],
+    )
+    assert isinstance(other.exception, ConfigError)
+    assert "it takes SENTINEL2_TS, the run gives AERIAL_RGBI" in str(other.exception)
 
 
 @pytest.mark.unit

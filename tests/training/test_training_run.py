@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from bocage.config import load_config
+from bocage.config import load_config, load_resolved
 from bocage.errors import ConfigError
-from bocage.models import load_bundle
+from bocage.models import build_network, load_bundle
 from bocage.training import RunFolder, evaluate, fit
 from bocage.training.callbacks import EpochLog
+from bocage.training.config import TrainingConfig
 from bocage.training.module import learning_rate_factor, parameter_groups
 
 pytestmark = pytest.mark.integration
@@ -128,11 +129,75 @@ def test_best_needs_validation_patches(simulated: Path, tmp_path: Path, tiny: li
 @pytest.mark.unit
 @pytest.mark.parametrize("total", [1, 2, 10, 1000])
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.9])
-def test_the_schedule_is_defined_everywhere(total: int, warmup: float) -> None:
-    factors = [learning_rate_factor(step, total, warmup) for step in range(2 * total + 2)]
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+def test_the_schedule_is_defined_everywhere(total: int, warmup: float, schedule: str) -> None:
+    training = TrainingConfig(schedule=schedule, warmup=warmup)
+    factors = [learning_rate_factor(step, total, training) for step in range(2 * total + 2)]
     assert all(0 <= factor <= 1 for factor in factors)
-    assert max(factors) == 1
+    assert max(factors) == pytest.approx(1)
     assert factors[-1] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.unit
+def test_one_cycle_is_torchs() -> None:
+    training = TrainingConfig(schedule="one_cycle", warmup=0.2)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1.0, total_steps=1001, pct_start=0.2, div_factor=1000
+    )
+    ours, theirs = [], []
+    for step in range(1000):
+        ours.append(learning_rate_factor(step, 1000, training))
+        theirs.append(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()
+    # Ours rises in the first step already; over 1000 steps the two stay together.
+    assert np.abs(np.array(ours) - theirs).max() < 0.01
+
+
+@pytest.mark.unit
+def test_a_constant_rate_stays() -> None:
+    training = TrainingConfig(schedule="constant")
+    assert {learning_rate_factor(step, 10, training) for step in range(20)} == {1.0}
+
+
+def test_a_plateau_is_that_of_the_validation_loss(
+    simulated: Path, tmp_path: Path, tiny: list[str]
+) -> None:
+    options = [
+        *tiny, "training.epochs=2", "training.validate_every=1", "training.optimizer=sgd",
+        "training.schedule=plateau", "training.momentum=0", "training.plateau_patience=0",
+        "training.plateau_factor=0.1",
+    ]  # fmt: skip
+    run = _train(simulated, tmp_path / "run", options)
+    state = torch.load(run.last, map_location="cpu", weights_only=True)
+    lowest = min(json.loads(row)["valid/loss"] for row in run.metrics.read_text().splitlines())
+    scheduler = state["lr_schedulers"][0]
+    assert scheduler["best"] == pytest.approx(lowest, rel=1e-4)
+    assert (scheduler["factor"], scheduler["patience"]) == (0.1, 0)
+    last = ["training.select=last", "data.valid_splits=[nowhere]"]
+    with pytest.raises(ConfigError, match="no plateau of their loss"):
+        _train(simulated, tmp_path / "none", [*options, *last])
+
+
+def test_a_published_network_trains_evaluates_and_resumes(simulated: Path, tmp_path: Path) -> None:
+    options = [
+        f"data.root={simulated}", "data.batch_size=2", "data.num_workers=0",
+        "data.series.max_dates=6", "training.epochs=1", "training.schedule=constant",
+        "training.learning_rate=0.001", "training.accelerator=cpu",
+    ]  # fmt: skip
+    config = load_config("LC-G", options)
+    run = RunFolder(tmp_path / "run")
+    run.create(config.to_document(), resume=False)
+    assert load_resolved(run.config) == config
+    fit(run, config, progress=False)
+    bundle = load_bundle(run.bundle)
+    assert bundle.meta.network == config.network
+    fresh = build_network(config.network).state_dict()
+    moved = [k for k, v in bundle.network.state_dict().items() if not torch.equal(v, fresh[k])]
+    assert len(moved) > len(fresh) / 2
+    scores = evaluate(run.bundle, config, split="test", target=run.evaluation("test"))
+    assert scores["AERIAL_LABEL-COSIA"].pixels > 0
 
 
 @pytest.mark.unit

@@ -5,24 +5,18 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
+from bocage.config.catalogue import preset, preset_names
 from bocage.config.run import RunConfig
 from bocage.errors import ConfigError, unknown_name
+from bocage.models import BundleMeta
 
 Model = TypeVar("Model", bound=BaseModel)
-
-_PRESETS = resources.files("bocage.config") / "presets"
-
-
-def preset_names() -> list[str]:
-    """Names of the configurations that come with the package."""
-    return sorted(p.name.removesuffix(".yaml") for p in _PRESETS.iterdir())
 
 
 def load_config(source: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -55,6 +49,21 @@ def load_resolved(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return validate(RunConfig, document, str(path))
 
 
+def load_for_bundle(meta: BundleMeta, source: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration `source` (a file or preset) with the network, inputs and tasks of a bundle.
+
+    What the bundle knows need not be said again, and cannot differ unless an override says so.
+    """
+    document = _read_with_bases(source)
+    network = meta.network.model_dump(mode="json")
+    document["inputs"] = network.pop("inputs")
+    document["tasks"] = [task["name"] for task in network.pop("tasks")]
+    document["network"] = network
+    for override in overrides:
+        _assign(document, *_parse_override(override), override)
+    return validate(RunConfig, document, source)
+
+
 def parse_options(model: type[Model], overrides: Sequence[str]) -> Model:
     """Options of one config from `key=value` words, with the same errors as a file's."""
     document: dict[str, Any] = {}
@@ -82,9 +91,10 @@ def _read(source: str) -> dict[str, Any]:
                 f"{source}: no such file. Give a YAML file or a preset: {', '.join(preset_names())}"
             )
         return _parse_yaml(path.read_text(encoding="utf-8"), source)
-    if source not in preset_names():
-        raise ConfigError(unknown_name("configuration", source, preset_names()))
-    return _parse_yaml((_PRESETS / f"{source}.yaml").read_text(encoding="utf-8"), source)
+    try:
+        return preset(source)
+    except KeyError:
+        raise ConfigError(unknown_name("configuration", source, preset_names())) from None
 
 
 def _read_with_bases(source: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -164,26 +174,53 @@ def _refuse_ineffective(config: RunConfig, given: set[str], source: str) -> None
 
 def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
     location = [part for part in item["loc"] if isinstance(part, (str, int))]
-    path = ".".join(map(str, location))
+    keys, valid = _follow(model, location)
+    path = ".".join(keys)
     if item["type"] == "extra_forbidden":
-        valid = _valid_keys(model, [str(part) for part in location[:-1]])
-        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(keys[-1], valid, n=1, cutoff=0.4)
         hint = f"; did you mean '{near[0]}'?" if near else "."
         return f"unknown key '{path}'{hint} Valid here: {', '.join(sorted(valid))}"
     if item["type"] == "missing":
         return f"'{path}' is missing. Add it to the file or give {path}=… on the command line."
-    return f"'{path}': {item['msg']} (found {item['input']!r})"
+    if item["type"] == "union_tag_invalid":
+        # The place is the whole config; what is wrong is its kind alone.
+        kinds = [tag.strip("' ") for tag in item["ctx"]["expected_tags"].split(",")]
+        return f"'{path}.kind': " + unknown_name("kind", item["ctx"]["tag"], kinds)
+    place = f"'{path}': " if path else ""
+    return f"{place}{item['msg']} (found {item['input']!r})"
 
 
-def _valid_keys(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Field names of the config that `path` leads to from `model`."""
-    for part in path:
+def _follow(model: type[BaseModel], location: Sequence[str | int]) -> tuple[list[str], list[str]]:
+    """The keys of a finding's place as the user wrote them, and the valid ones beside the last.
+
+    Where a config may be of several kinds, pydantic puts the kind among the keys; here it is left
+    out again.
+    """
+    keys: list[str] = []
+    kinds: dict[str, type[BaseModel]] = {}
+    beside = model
+    for part in map(str, location):
+        if part in kinds:
+            model, kinds = kinds[part], {}
+            continue
+        keys.append(part)
+        beside = model
         field = model.model_fields.get(part)
-        inner = next(_models_in(field.annotation), None) if field is not None else None
-        # Inside a mapping or list of configs the next part is a key or an index.
-        model = inner if inner is not None else model
-    derived = {"inputs", "tasks"} if path[-1:] == ["network"] else set()
-    return [name for name in model.model_fields if name not in derived]
+        if field is not None:
+            kinds = dict(_kinds(field.annotation))
+            # Inside a mapping or list of configs the next part is a key or an index.
+            model = next(_models_in(field.annotation), model)
+    derived = {"inputs", "tasks"} if keys[:-1] == ["network"] else set()
+    return keys, [name for name in beside.model_fields if name not in derived]
+
+
+def _kinds(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The configs of a tagged union by tag; nothing for any other annotation."""
+    for member in typing.get_args(annotation):
+        config, *metadata = typing.get_args(member) or (member,)
+        for tag in metadata:
+            if isinstance(tag, Tag):
+                yield tag.tag, config
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

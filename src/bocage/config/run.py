@@ -10,7 +10,7 @@ from bocage.data import DataConfig
 from bocage.errors import ConfigError
 from bocage.losses import LossConfig
 from bocage.modalities import SENTINEL2_TS, get_modality
-from bocage.models import NetworkConfig
+from bocage.models import AnyNetworkConfig, complete_input, kind_of
 from bocage.nomenclatures import Task, get_task
 from bocage.training import TrainingConfig
 
@@ -34,8 +34,8 @@ class RunConfig(BaseModel):
     """Label sets to learn: official names or slugs."""
     data: DataConfig
     """Where the patches are and how they are read."""
-    network: NetworkConfig
-    """The network's parts."""
+    network: AnyNetworkConfig
+    """The network's parts; `kind` tells a published network from Bocage's own."""
     loss: LossConfig = LossConfig()
     """What is minimised."""
     training: TrainingConfig = TrainingConfig()
@@ -59,6 +59,9 @@ class RunConfig(BaseModel):
             if "modality" not in item:
                 raise ConfigError(f"inputs: {item} has no 'modality'. Name the sensor.")
             item["modality"] = get_modality(item["modality"]).name
+        if kind_of(network) != kind_of({}):
+            # Networks made elsewhere see their sensors in their own way.
+            inputs = [complete_input(kind_of(network), item).model_dump() for item in inputs]
         tasks = [get_task(name) for name in raw["tasks"]]
         network["inputs"] = inputs
         network["tasks"] = [{"name": t.name, "num_classes": t.num_classes} for t in tasks]
@@ -78,14 +81,15 @@ class RunConfig(BaseModel):
         """Dotted paths of options without effect under this configuration, and why."""
         reasons = {f"network.{path}": why for path, why in self.network.ineffective().items()}
         reasons |= {f"loss.{path}": why for path, why in self.loss.ineffective().items()}
-        if not self.network.auxiliary.enabled:
-            reasons["loss.auxiliary_weight"] = "network.auxiliary.enabled is off"
+        reasons |= {f"training.{path}": why for path, why in self.training.ineffective().items()}
+        if not self.network.has_auxiliary:
+            reasons["loss.auxiliary_weight"] = "network.auxiliary is off"
         if not self.data.valid_splits:
             reasons["training.validate_every"] = "data.valid_splits is empty"
         if not any(item.spec.series for item in self.network.inputs):
             reasons["data.series"] = "no input is a series"
         elif SENTINEL2_TS.name not in self.modality_names:
-            for option in ("max_cloud", "max_snow", "min_clear"):
+            for option in ("max_cloud", "max_snow", "min_clear", "min_dates"):
                 reasons[f"data.series.{option}"] = f"{SENTINEL2_TS.name} is not among the inputs"
         return reasons
 

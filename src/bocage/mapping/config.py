@@ -53,5 +53,8 @@ class MapConfig(BaseModel):
     year: int | None = Field(default=None, ge=1900, le=2200)
     """Campaign year, from whose 15 May the days of a series count. None: the median year of the
     dates."""
+    check_values: bool = True
+    """Refuse sources whose bands are named in another order, or whose numbers are of another scale,
+    than what the network has learnt from."""
     overwrite: bool = False
     """Replace a map that stands in the output folder, and forget blocks of an earlier run."""

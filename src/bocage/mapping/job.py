@@ -15,6 +15,7 @@ from bocage.mapping.config import MapConfig, Source
 from bocage.mapping.plan import Plan, alignment_unit, as_fraction, choose_block_px, make_lattice
 from bocage.mapping.resample import SensorGrid
 from bocage.mapping.sources import Sensor, bounds_in, check_cover, choose_reference, inspect
+from bocage.mapping.suitability import check_suits
 from bocage.mapping.workspace import file_identity, network_digest
 from bocage.mapping.write import Layer
 from bocage.modalities import SENTINEL2_TS, get_modality
@@ -62,6 +63,9 @@ def prepare(bundle: Bundle, sources: Sequence[Source], config: MapConfig) -> Job
     _check_request(sources, tuple(resolutions))
     output_m = meta.network.output_resolution_m
     sensors = [inspect(source) for source in sources]
+    learnt = {config.modality: config for config in meta.network.inputs}
+    for sensor in sensors if config.check_values else ():
+        check_suits(sensor, learnt[sensor.modality.name])
     reference = choose_reference(sensors, output_m)
     sensors = [_covering(sensor, reference) for sensor in sensors]
     grids = {

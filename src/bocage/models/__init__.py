@@ -7,6 +7,8 @@ from bocage.models.bundle import (
     BundleTask,
     bundle_names,
     load_bundle,
+    read_meta,
+    refuse_other_inputs,
     save_bundle,
 )
 from bocage.models.config import NetworkConfig, TaskHead
@@ -14,7 +16,13 @@ from bocage.models.decoders import DECODERS, AuxiliaryConfig, DecoderConfig
 from bocage.models.encoders import ENCODERS, EncoderConfig
 from bocage.models.fusion import FUSIONS, FusionConfig
 from bocage.models.inputs import InputConfig, Preparation
-from bocage.models.kinds import AnyNetwork, AnyNetworkConfig, build_network
+from bocage.models.kinds import (
+    AnyNetwork,
+    AnyNetworkConfig,
+    build_network,
+    complete_input,
+    kind_of,
+)
 from bocage.models.network import Network, NetworkOutput
 from bocage.models.temporal import TemporalConfig
 
@@ -41,6 +49,10 @@ __all__ = [
     "TemporalConfig",
     "build_network",
     "bundle_names",
+    "complete_input",
+    "kind_of",
     "load_bundle",
+    "read_meta",
+    "refuse_other_inputs",
     "save_bundle",
 ]

@@ -5,8 +5,9 @@ The file's metadata holds JSON under `META_KEY`. Nothing in it is executed when 
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import bocage
-from bocage.errors import DataError
+from bocage.errors import ConfigError, DataError
 from bocage.files import atomic_path
 from bocage.modalities import get_modality
+from bocage.models.inputs import InputConfig
 from bocage.models.kinds import AnyNetwork, AnyNetworkConfig, build_network, kind_of
 from bocage.models.layers import to_channels_last
 from bocage.models.published import restore_buffers
@@ -143,15 +145,49 @@ def save_bundle(path: Path, network: AnyNetwork, meta: BundleMeta) -> None:
         save_file(tensors, temporary, {META_KEY: meta.model_dump_json()})
 
 
+def refuse_other_inputs(path: Path, meta: BundleMeta, given: Sequence[InputConfig]) -> None:
+    """Refuse a bundle whose sensors are not those that a run describes (`ConfigError`).
+
+    Compared are the sensors, their channels in order, their pixel size, and their statistics, by
+    which the network would silently see other numbers than it has learnt from.
+    """
+    learnt = {config.modality: config for config in meta.network.inputs}
+    wanted = {config.modality: config for config in given}
+    findings = []
+    if learnt.keys() != wanted.keys():
+        findings.append(f"it takes {', '.join(learnt)}, the run gives {', '.join(wanted)}")
+    for name in (name for name in learnt if name in wanted):
+        ours, theirs = learnt[name], wanted[name]
+        for what, own, other in (
+            ("channels", ours.channel_names, theirs.channel_names),
+            ("a pixel size of", f"{ours.pixel_m:g} m", f"{theirs.pixel_m:g} m"),
+            ("mean and spread", ours.statistics, theirs.statistics),
+        ):
+            if own != other:
+                findings.append(f"{name}: it has learnt from {what} {own}, the run has {other}")
+    if findings:
+        raise ConfigError(
+            f"{path}: this bundle does not match the run's inputs. {'; '.join(findings)}. Use the "
+            "run that the bundle comes from, or give its inputs."
+        )
+
+
 def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
     """The network of a bundle, in eval mode on `device`.
 
     A file that is missing, truncated, no bundle, from a newer Bocage or whose tensors do not fit
     its own description is a `DataError` that says so. Loading is strict and executes nothing.
     """
-    meta, tensors = _read(path)
+    with _opened(path) as (meta, handle):
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     network = _build(meta.network, tensors, path)
     return Bundle(network.to(device).eval(), meta)
+
+
+def read_meta(path: Path) -> BundleMeta:
+    """The description in a bundle, without its weights; errors as of `load_bundle`."""
+    with _opened(path) as (meta, _):
+        return meta
 
 
 def bundle_names(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -173,7 +209,9 @@ def bundle_names(folder: Path) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _read(path: Path) -> tuple[BundleMeta, dict[str, Tensor]]:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[BundleMeta, Any]]:
+    """A bundle's description and its open file; what is wrong with the file is a `DataError`."""
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give the path of a bundle (.safetensors).")
     try:
@@ -182,10 +220,9 @@ def _read(path: Path) -> tuple[BundleMeta, dict[str, Tensor]]:
             if text is None:
                 raise DataError(
                     f"{path}: a safetensors file, but no Bocage bundle (no '{META_KEY}' in its "
-                    "metadata). Give a bundle that a training run wrote."
+                    "metadata). Give a bundle that a training run or 'bocage models import' wrote."
                 )
-            meta = _parse(path, text)
-            return meta, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+            yield _parse(path, text), handle
     except (SafetensorError, OSError) as error:
         raise DataError(
             f"{path}: not a readable safetensors file, truncated or of another format ({error}). "

@@ -71,6 +71,12 @@ class NetworkConfig(BaseModel):
                 raise ValueError(f"a network needs at least one {kind}")
             if len(set(given)) != len(given):
                 raise ValueError(f"each {kind} may be named once, got {', '.join(given)}")
+        for config in self.inputs:
+            if not config.spec.covers_patch:
+                raise ValueError(
+                    f"{config.modality} is no image of the patch itself, which this network needs "
+                    "of every input; the challenges' baselines take it (network.kind=flair)"
+                )
         for option, keys in (("encoders", self.encoders), ("sensor_dropout", self.sensor_dropout)):
             for name in keys:
                 if name not in names:
@@ -88,6 +94,11 @@ class NetworkConfig(BaseModel):
     def encoder_of(self, modality: str) -> EncoderConfig:
         """The encoder of one single-date sensor."""
         return self.encoders.get(modality, self.encoder)
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Whether sensors are also supervised one by one."""
+        return self.auxiliary.enabled
 
     def ineffective(self) -> dict[str, str]:
         """Options without effect on this network: dotted path to the reason.

@@ -13,12 +13,14 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from bocage.models.config import NetworkConfig
+from bocage.models.flair import FlairConfig, FlairNetwork, flair_input
+from bocage.models.inputs import InputConfig
 from bocage.models.network import Network
-from bocage.models.published import PublishedConfig, PublishedNetwork
+from bocage.models.published import PublishedConfig, PublishedNetwork, published_input
 
 OWN = "own"
 
-AnyNetwork = Network | PublishedNetwork
+AnyNetwork = Network | PublishedNetwork | FlairNetwork
 """A network of any kind."""
 
 
@@ -29,14 +31,32 @@ def kind_of(network: Any) -> str:
 
 
 AnyNetworkConfig = Annotated[
-    Annotated[NetworkConfig, Tag(OWN)] | Annotated[PublishedConfig, Tag("published")],
+    Annotated[NetworkConfig, Tag(OWN)]
+    | Annotated[PublishedConfig, Tag("published")]
+    | Annotated[FlairConfig, Tag("flair")],
     Discriminator(kind_of),
 ]
 """A description of any kind; pydantic chooses by `kind`."""
 
 
+def complete_input(kind: str, given: Mapping[str, Any]) -> InputConfig:
+    """An input as a network of `kind` takes it unless `given` says otherwise.
+
+    `given` holds fields of `InputConfig`. Published networks have channels and statistics of their
+    own, the challenges' baselines have statistics; those that are given replace them.
+    """
+    if kind == "flair":
+        return flair_input(given)
+    if kind != "published":
+        return InputConfig.model_validate(given)
+    own = {name: given[name] for name in ("mean", "std") if given.get(name) is not None}
+    plain = InputConfig.model_validate({k: v for k, v in given.items() if k not in own})
+    usual = published_input(plain.modality, plain.channels, plain.resolution_m)
+    return InputConfig.model_validate({**usual.model_dump(), **own})
+
+
 def build_network(
-    config: NetworkConfig | PublishedConfig, load_pretrained: bool = True
+    config: NetworkConfig | PublishedConfig | FlairConfig, load_pretrained: bool = True
 ) -> AnyNetwork:
     """The network that `config` describes, with fresh weights.
 
@@ -45,4 +65,6 @@ def build_network(
     """
     if isinstance(config, PublishedConfig):
         return PublishedNetwork(config, load_pretrained)
+    if isinstance(config, FlairConfig):
+        return FlairNetwork(config, load_pretrained)
     return Network(config, load_pretrained)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bocage.data import DataConfig
-from bocage.models import BundleClass, BundleMeta, BundleTask, NetworkConfig
+from bocage.models import AnyNetworkConfig, BundleClass, BundleMeta, BundleTask
 from bocage.nomenclatures import Task
 
 
@@ -25,7 +25,7 @@ def bundle_tasks(tasks: Sequence[Task]) -> tuple[BundleTask, ...]:
 
 
 def bundle_meta(
-    network: NetworkConfig,
+    network: AnyNetworkConfig,
     tasks: Sequence[Task],
     data: DataConfig,
     tile_px: int,

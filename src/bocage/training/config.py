@@ -14,12 +14,24 @@ class TrainingConfig(BaseModel):
 
     epochs: int = Field(default=30, ge=1)
     """Passes over the training patches."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """How weights follow their gradients."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Highest learning rate of AdamW, reached at the end of the warm-up."""
+    """Highest learning rate."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """AdamW's decoupled weight decay; biases and normalisation weights are left out."""
+    """Weight decay, AdamW's decoupled; biases and normalisation weights are left out."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of SGD."""
+    schedule: Literal["cosine", "one_cycle", "plateau", "constant"] = "cosine"
+    """`cosine`: a linear rise, then half a cosine down to 0. `one_cycle`: half a cosine up from a
+    thousandth, then half a cosine down. `plateau`: lowered when the validation loss stops falling.
+    """
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    """Share of all steps over which the learning rate rises; a cosine brings it down after."""
+    """Share of all steps over which `cosine` and `one_cycle` rise."""
+    plateau_factor: float = Field(default=0.5, gt=0, lt=1)
+    """What `plateau` multiplies the learning rate by."""
+    plateau_patience: int = Field(default=10, ge=0)
+    """Validations without a lower loss that `plateau` waits."""
     gradient_clip: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 switches clipping off."""
     accumulate: int = Field(default=1, ge=1)
@@ -45,3 +57,15 @@ class TrainingConfig(BaseModel):
                 f"epochs={self.epochs}; lower it or set select=last"
             )
         return self
+
+    def ineffective(self) -> dict[str, str]:
+        """Options without effect: name to the reason."""
+        reasons = {}
+        if self.optimizer != "sgd":
+            reasons["momentum"] = f"optimizer is {self.optimizer}, not sgd"
+        if self.schedule not in ("cosine", "one_cycle"):
+            reasons["warmup"] = f"schedule is {self.schedule}: the learning rate does not rise"
+        if self.schedule != "plateau":
+            for option in ("plateau_factor", "plateau_patience"):
+                reasons[option] = f"schedule is {self.schedule}, not plateau"
+        return reasons

@@ -11,7 +11,8 @@ import torch
 from bocage.data import PatchDataModule
 from bocage.errors import ConfigError
 from bocage.evaluation import ConfusionMatrix, Scores, decide, write_report
-from bocage.models import load_bundle
+from bocage.models import BundleTask, load_bundle, refuse_other_inputs
+from bocage.training.bundling import bundle_tasks
 from bocage.training.plan import EvaluationPlan
 
 _log = logging.getLogger("bocage")
@@ -35,12 +36,15 @@ def evaluate(
         ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     )
     bundle = load_bundle(bundle_path, device=str(place))
-    trained = {task.name for task in bundle.meta.tasks}
-    missing = [task.name for task in tasks if task.name not in trained]
+    known = {task.name: task for task in bundle.meta.tasks}
+    missing = [task.name for task in tasks if task.name not in known]
     if missing:
         raise ConfigError(
-            f"{bundle_path}: not trained for {', '.join(missing)}; it knows {sorted(trained)}"
+            f"{bundle_path}: not trained for {', '.join(missing)}; it knows {sorted(known)}"
         )
+    for wanted in bundle_tasks(tasks):
+        _refuse_other_classes(bundle_path, wanted, known[wanted.name])
+    refuse_other_inputs(bundle_path, bundle.meta, plan.network.inputs)
     names = [item.modality for item in bundle.meta.network.inputs]
     module = PatchDataModule(plan.data, names, [task.name for task in tasks], plan.seed)
     module.setup_split(split)
@@ -66,3 +70,19 @@ def evaluate(
     scores = write_report(target, matrices, about)
     _log.info("wrote %s", target / "scores.txt")
     return scores
+
+
+def _refuse_other_classes(path: Path, wanted: BundleTask, learnt: BundleTask) -> None:
+    """Refuse a bundle whose outputs mean other classes than the labels to be compared with."""
+    ours = [(c.id, c.name, c.scored) for c in wanted.classes]
+    theirs = [(c.id, c.name, c.scored) for c in learnt.classes]
+    if ours != theirs:
+        differ = [
+            f"{b} where the labels have {a}" for a, b in zip(ours, theirs, strict=False) if a != b
+        ]
+        counts = [f"{len(theirs)} classes where the labels have {len(ours)}"]
+        raise ConfigError(
+            f"{path}: its class list for {wanted.name} is another one: "
+            f"{'; '.join((differ or counts)[:4])} (id, name, scored). Evaluate with the version "
+            "of Bocage and the label set that it was trained with."
+        )

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from bocage.data import PatchDataModule
 from bocage.errors import ConfigError
-from bocage.models import Network, save_bundle
+from bocage.models import build_network, save_bundle
 from bocage.training.bundling import bundle_meta
 from bocage.training.callbacks import EpochLog
 from bocage.training.config import TrainingConfig
@@ -46,8 +46,13 @@ def fit(folder: RunFolder, plan: Plan, *, resume: bool = False, progress: bool =
             "there are no validation patches, so the best epoch cannot be told. Set "
             "training.select=last and no patience, or name some with data.valid_splits."
         )
+    if not has_validation and training.schedule == "plateau":
+        raise ConfigError(
+            "there are no validation patches, so no plateau of their loss can be seen. Choose "
+            "another training.schedule, or name some with data.valid_splits."
+        )
 
-    model = SegmentationModule(Network(network), tasks, plan.loss, training)
+    model = SegmentationModule(build_network(network), tasks, plan.loss, training)
     trainer = lightning.Trainer(
         default_root_dir=folder.path,
         max_epochs=training.epochs,

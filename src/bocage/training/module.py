@@ -13,20 +13,28 @@ from torch import Tensor, nn
 
 from bocage.evaluation import ConfusionMatrix, decide, score
 from bocage.losses import CompositeLoss, LossConfig
-from bocage.models import Network, NetworkOutput
+from bocage.models import AnyNetwork, NetworkOutput
 from bocage.nomenclatures import Task
 from bocage.sample import Batch
 from bocage.training.config import TrainingConfig
 
+ONE_CYCLE_START = 1e-3
+"""Share of the highest learning rate that `one_cycle` starts from, as in FLAIR-HUB's recipe."""
 
-def learning_rate_factor(step: int, total: int, warmup: float) -> float:
-    """Share of the highest learning rate at `step` of `total`: linear rise, then half a cosine.
+
+def learning_rate_factor(step: int, total: int, training: TrainingConfig) -> float:
+    """Share of the highest learning rate at `step` of `total`, for a schedule by steps.
 
     Defined for every step, also past the end: a resumed run can never ask for one too many.
     """
-    rise = max(round(total * warmup), 1)
+    if training.schedule == "constant":
+        return 1.0
+    rise = max(round(total * training.warmup), 1)
     if step < rise:
-        return (step + 1) / rise
+        climbed = (step + 1) / rise
+        if training.schedule == "cosine":
+            return climbed
+        return ONE_CYCLE_START + (1 - ONE_CYCLE_START) * 0.5 * (1.0 - math.cos(math.pi * climbed))
     progress = min((step - rise) / max(total - rise, 1), 1.0)
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
@@ -50,7 +58,7 @@ class SegmentationModule(lightning.LightningModule):
 
     def __init__(
         self,
-        network: Network,
+        network: AnyNetwork,
         tasks: Sequence[Task],
         loss: LossConfig,
         training: TrainingConfig,
@@ -94,14 +102,29 @@ class SegmentationModule(lightning.LightningModule):
         self.log("valid/miou", sum(scores) / len(scores), prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with linear warm-up and cosine decay, stepped per batch."""
+        """Optimiser and schedule as configured, stepped per batch, or per validation (plateau)."""
         config = self.training_config
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, config.weight_decay), lr=config.learning_rate
-        )
+        groups = parameter_groups(self.network, config.weight_decay)
+        optimizer: torch.optim.Optimizer
+        if config.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        if config.schedule == "plateau":
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=config.plateau_factor, patience=config.plateau_patience
+            )
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {
+                    "scheduler": plateau,
+                    "monitor": "valid/loss",
+                    "frequency": config.validate_every,
+                },
+            }
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, total, config.warmup)
+            optimizer, lambda step: learning_rate_factor(step, total, config)
         )
         return {
             "optimizer": optimizer,

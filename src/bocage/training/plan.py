@@ -6,7 +6,7 @@ from typing import Protocol
 
 from bocage.data import DataConfig
 from bocage.losses import LossConfig
-from bocage.models import NetworkConfig
+from bocage.models import AnyNetworkConfig
 from bocage.nomenclatures import Task
 from bocage.training.config import TrainingConfig
 
@@ -19,6 +19,10 @@ class EvaluationPlan(Protocol):
         """Seed of every random choice."""
 
     @property
+    def network(self) -> AnyNetworkConfig:
+        """What is trained, or was; its inputs must be the bundle's."""
+
+    @property
     def task_list(self) -> tuple[Task, ...]:
         """What is learnt."""
 
@@ -29,10 +33,6 @@ class EvaluationPlan(Protocol):
 
 class Plan(EvaluationPlan, Protocol):
     """A run's parts; `bocage.config.RunConfig` is one, and training need not know it."""
-
-    @property
-    def network(self) -> NetworkConfig:
-        """What is trained."""
 
     @property
     def loss(self) -> LossConfig:

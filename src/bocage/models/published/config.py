@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bocage.errors import ConfigError, unknown_name
-from bocage.modalities import FLAIR_HUB_INPUTS
+from bocage.modalities import FLAIR_HUB_INPUTS, get_modality
 from bocage.models.config import TaskHead
 from bocage.models.inputs import InputConfig
 
@@ -105,6 +105,14 @@ class PublishedConfig(BaseModel):
     output_resolution_m: float = Field(default=0.2, gt=0)
     """Ground size of a label pixel, metres."""
 
+    @field_validator("auxiliary")
+    @classmethod
+    def _official_names(cls, sensors: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(get_modality(name).name for name in sensors)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
     @field_validator("architecture")
     @classmethod
     def _published_name(cls, name: str) -> str:
@@ -132,6 +140,17 @@ class PublishedConfig(BaseModel):
             if name not in names:
                 raise ValueError(unknown_name("input in auxiliary", name, names))
         return self
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Whether sensors are also supervised one by one."""
+        return bool(self.auxiliary)
+
+    def ineffective(self) -> dict[str, str]:
+        """Options without effect on this network: dotted path to the reason."""
+        if self.images:
+            return {}
+        return dict.fromkeys(("architecture", "weights"), "every input is a series")
 
     @property
     def arch(self) -> Architecture:

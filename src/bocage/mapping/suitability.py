@@ -1,0 +1,149 @@
+"""Whether a source is what the bundle has learnt from: its bands' names and its numbers.
+
+A header says how many bands there are and of which type; a file in another band order, or of
+another scale, has the same header and gives a map that looks plausible and is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from bocage.errors import ConfigError, DataError
+from bocage.mapping.sources import RasterFile, Sensor
+from bocage.modalities import Modality
+from bocage.models.inputs import InputConfig, Preparation
+from bocage.rasters import open_raster
+
+FAR_OFF = 6.0
+"""Standard deviations of the training data between its mean and that of any real area: altitudes
+apart, the extremes of the simulated and the real sets lie within 3."""
+_PROBE_PX, _PROBE_DATES, _FEWEST = 128, 3, 256
+
+_ALIASES = {
+    "r": "red", "rouge": "red", "g": "green", "vert": "green", "b": "blue", "bleu": "blue",
+    "ir": "nir", "pir": "nir", "infrared": "nir", "nearinfrared": "nir", "nearir": "nir",
+    "pan": "panchromatic", "mns": "dsm", "mnt": "dtm",
+}  # fmt: skip
+_COLOURS = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
+
+
+def check_suits(sensor: Sensor, learnt: InputConfig) -> None:
+    """Refuse a source whose bands are named otherwise or whose numbers are of another scale.
+
+    `ConfigError` for bands in another order than `learnt`'s, with the order that would be right;
+    `DataError` for numbers that no area of the training data comes near. Reads a few small squares.
+    """
+    with open_raster(sensor.raster.path) as dataset:
+        _check_names(dataset, sensor.raster, sensor.modality)
+        _check_numbers(dataset, sensor, learnt)
+
+
+def band_names(dataset: DatasetReader, modality: Modality) -> dict[int, str]:
+    """Bands of the file, from 1, that it names as one of the modality's: by description, or colour.
+
+    An infrared composite shown as red, green and blue is commonly tagged with these colours: they
+    say something only where they are out of order.
+    """
+    known = {_plain(name): name for name in modality.bands}
+    found = {}
+    for band, text in enumerate(dataset.descriptions, start=1):
+        name = _ALIASES.get(_plain(text or ""), _plain(text or ""))
+        if name in known:
+            found[band] = known[name]
+    if found:
+        return found
+    colours = {
+        band: _COLOURS[colour]
+        for band, colour in enumerate(dataset.colorinterp, start=1)
+        if colour in _COLOURS and _COLOURS[colour] in known
+    }
+    usual = [name for name in ("red", "green", "blue") if name in colours.values()]
+    return {} if list(colours.values()) == usual else colours
+
+
+def _check_names(dataset: DatasetReader, raster: RasterFile, modality: Modality) -> None:
+    names = band_names(dataset, modality)
+    expected = modality.bands * (len(raster.bands) // len(modality.bands))
+    for band, wanted in zip(raster.bands, expected, strict=True):
+        if names.get(band, wanted) == wanted:
+            continue
+        places = {name: place for place, name in names.items()}
+        remedy = "Write it with its bands in this order."
+        if not modality.series and all(name in places for name in modality.bands):
+            order = ",".join(str(places[name]) for name in modality.bands)
+            remedy = f"Give it as {raster.path}:{order}."
+        raise ConfigError(
+            f"{raster.path}: band {band} is '{names[band]}' by the file's own account, where the "
+            f"network takes '{wanted}' ({modality.name}: {', '.join(modality.bands)}). {remedy}"
+        )
+
+
+def _check_numbers(dataset: DatasetReader, sensor: Sensor, learnt: InputConfig) -> None:
+    mean, std = learnt.statistics
+    as_stored = not any(mean) and set(std) == {1.0}
+    if as_stored or sensor.modality.quantity == "elevation":
+        # Nothing to compare with; and mountains are far from the mean in earnest.
+        return
+    prepare = Preparation(learnt)
+    values = []
+    for raw in _samples(dataset, sensor.raster, len(sensor.modality.bands)):
+        prepared, known = prepare(torch.from_numpy(raw))
+        values.append(prepared.movedim(-3, 0)[:, known].numpy())
+    pixels = np.concatenate(values, axis=1)
+    if pixels.shape[1] < _FEWEST:
+        return
+    for name, channel in zip(learnt.channel_names, pixels, strict=True):
+        centre, spread = float(channel.mean()), float(channel.std())
+        if abs(centre) > FAR_OFF or spread > FAR_OFF:
+            index = learnt.channel_names.index(name)
+            raise DataError(
+                f"{sensor.raster.path}: '{name}' has mean {centre * std[index] + mean[index]:.4g} "
+                f"and spread {spread * std[index]:.4g}, where the network has learnt from "
+                f"{mean[index]:.4g} and {std[index]:.4g}: another product or another scale. Give "
+                "imagery as it was trained on, or say check_values=false if you know better."
+            )
+
+
+def _samples(
+    dataset: DatasetReader, raster: RasterFile, bands: int
+) -> Iterator[NDArray[np.generic]]:
+    """Small squares (C, h, w) as stored, from the middle and around it; of a series a few dates."""
+    dates = len(raster.bands) // bands
+    chosen = np.unique(np.linspace(0, dates - 1, _PROBE_DATES).round().astype(int))
+    height, width = (min(_PROBE_PX, side) for side in (dataset.height, dataset.width))
+    places = {
+        (int((dataset.height - height) * y), int((dataset.width - width) * x))
+        for y, x in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
+    }
+    for date in chosen:
+        part = slice(date * bands, (date + 1) * bands)
+        nodata = raster.nodata[part]
+        for row, col in sorted(places):
+            try:
+                raw = dataset.read(list(raster.bands[part]), window=Window(col, row, width, height))
+            except RasterioError:
+                # Blocks that cannot be read are listed when their turn comes.
+                continue
+            holes = [
+                value is not None and band == value for band, value in zip(raw, nodata, strict=True)
+            ]
+            if any(np.any(hole) for hole in holes):
+                # NaN is "unknown" to the preparation.
+                raw = raw.astype(np.float32)
+                for band, hole in zip(raw, holes, strict=True):
+                    band[hole] = np.nan
+            yield raw
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone, lower case."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
