@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bocage.data import DataConfig, PatchDataModule, PatchDataset, PatchIndex
+from bocage.data.augment import AugmentConfig
 from bocage.errors import ConfigError, DataError
 from bocage.sample import Batch, Sample
 from bocage.series import SeriesConfig
@@ -125,17 +126,6 @@ def test_the_seed_decides_the_order(dataset):
 
 
 @pytest.mark.integration
-def test_a_resumed_module_goes_on_where_it_stopped(dataset):
-    one = module(dataset)
-    torch.randperm(5, generator=one._order)
-    other = module(dataset, seed=99)
-    other.load_state_dict(one.state_dict())
-    for name in ("_order", "_turns"):
-        drawn = [torch.randperm(50, generator=getattr(m, name)).tolist() for m in (one, other)]
-        assert drawn[0] == drawn[1]
-
-
-@pytest.mark.integration
 @pytest.mark.parametrize(
     ("inputs", "fields", "message"),
     [
@@ -221,7 +211,7 @@ class _Probe(lightning.LightningModule):
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 @pytest.mark.parametrize("turns", [True, False])
 def test_only_training_batches_are_turned(dataset, tmp_path, turns):
-    data = module(dataset, flips_and_turns=turns, valid_splits=("train",))
+    data = module(dataset, augment=AugmentConfig(flips_and_turns=turns), valid_splits=("train",))
     probe = _Probe()
     trainer = lightning.Trainer(
         max_epochs=6,

@@ -10,17 +10,19 @@ import torch
 from bocage.config import load_config, load_resolved
 from bocage.errors import ConfigError
 from bocage.models import build_network, load_bundle
+from bocage.sample import Batch
 from bocage.training import RunFolder, evaluate, fit
 from bocage.training.callbacks import EpochLog
 from bocage.training.config import TrainingConfig
-from bocage.training.module import learning_rate_factor, parameter_groups
+from bocage.training.module import SegmentationModule, learning_rate_factor, parameter_groups
 
 pytestmark = pytest.mark.integration
 
+INPUTS = "inputs=[AERIAL_RGBI, SENTINEL2_TS]"
+
 
 def _train(root: Path, folder: Path, options: list[str], resume: bool = False) -> RunFolder:
-    inputs = "inputs=[AERIAL_RGBI, SENTINEL2_TS]"
-    config = load_config("demo", [f"data.root={root}", inputs, *options])
+    config = load_config("demo", [f"data.root={root}", INPUTS, *options])
     run = RunFolder(folder)
     run.create(config.to_document(), resume=resume)
     fit(
@@ -60,12 +62,51 @@ def test_a_killed_run_resumes_to_the_same_weights(
     assert torch.__version__.startswith(starts[0]["torch"])
 
 
+@pytest.mark.parametrize("hardness", [0, 1])
+def test_a_run_killed_in_an_epoch_goes_on_in_its_middle(
+    simulated: Path, tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, hardness: int
+) -> None:
+    options = [
+        *tiny, "training.epochs=2", f"data.sampling.hardness={hardness}", "data.batch_size=1",
+        "network.sensor_dropout={aerial: 0.3, sentinel2: 0.3}", "network.decoder.dropout=0.1",
+        "data.augment={zoom: 0.5, colour: 0.1, drop_dates: 0.3, clouds: 0.2}",
+        "training.checkpoint_minutes=0.000001",
+    ]  # fmt: skip
+    whole = _train(simulated, tmp_path / "whole", options)
+    steps = SegmentationModule.training_step
+    seen = []
+
+    def stop(self: SegmentationModule, batch: Batch, index: int) -> torch.Tensor:
+        seen.append(batch.patch_ids)
+        if (self.current_epoch, index) == (1, 2):
+            raise RuntimeError("killed")
+        return steps(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "training_step", stop)
+        with pytest.raises(RuntimeError, match="killed"):
+            _train(simulated, tmp_path / "killed", options)
+        first, resumed_from = list(seen), len(seen)
+        patch.setattr(
+            SegmentationModule, "training_step",
+            lambda self, batch, index: (seen.append(batch.patch_ids), steps(self, batch, index))[1],
+        )  # fmt: skip
+        resumed = _train(simulated, tmp_path / "killed", options, resume=True)
+    # The step that was killed is taken again, nothing before it.
+    assert seen[resumed_from] == first[-1]
+    per_epoch = len(seen[:-1]) // 2
+    assert len(set(seen[per_epoch : 2 * per_epoch + 1])) == per_epoch or hardness
+    one, other = (load_bundle(run.bundle).network.state_dict() for run in (whole, resumed))
+    for name, weights in one.items():
+        torch.testing.assert_close(other[name], weights, rtol=1e-5, atol=1e-6, msg=name)
+
+
 def test_the_score_that_picks_is_the_score_that_is_reported(
     simulated: Path, tmp_path: Path, tiny: list[str]
 ) -> None:
     options = [*tiny, "training.epochs=1", "training.select=best", "training.validate_every=1"]
     run = _train(simulated, tmp_path / "run", options)
-    config = load_config("demo", [f"data.root={simulated}", *options])
+    config = load_config("demo", [f"data.root={simulated}", INPUTS, *options])
     scores = evaluate(
         run.bundle,
         config,

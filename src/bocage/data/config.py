@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bocage.nomenclatures.task import UnknownLabels
+from bocage.data.augment.config import AugmentConfig
+from bocage.data.sampling import SamplingConfig
 from bocage.series import SeriesConfig
 
 INDEX_NAME = "index.parquet"
@@ -24,9 +25,9 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path
-    """Folder of the dataset."""
+    """Folder of the dataset; of packed data also an address such as s3://bucket/folder."""
     layout: str = "flair-hub"
-    """How the dataset lies on disk: flair-hub, flair, treesatai or crop-cube."""
+    """How the dataset lies on disk: flair-hub, flair, treesatai, crop-cube or packed."""
     index: Path | None = None
     """Index file written by `bocage data index`. Default: `index.parquet` in `root`, built at the
     first run."""
@@ -46,12 +47,14 @@ class DataConfig(BaseModel):
     """Reading processes per loader; 0 reads in the main process."""
     series: SeriesConfig = SeriesConfig()
     """Which dates of a series are used."""
-    unknown_labels: UnknownLabels = "refuse"
+    unknown_labels: Literal["refuse", "ignore"] = "refuse"
     """What a label value outside the nomenclature is: an error, or an ignored pixel."""
     without_sensors: Literal["refuse", "allow"] = "refuse"
     """What a patch is of which no input can be used: an error, or a patch without input."""
-    flips_and_turns: bool = True
-    """Show each training patch under one of the eight symmetries of the square."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How often each training patch is drawn."""
+    augment: AugmentConfig = AugmentConfig()
+    """What may happen to a training patch."""
 
     @field_validator("layout")
     @classmethod

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader
+from numpy.typing import NDArray
+from torch import Tensor
 
-from bocage.data.augment import flip_and_turn
+from bocage.data.augment import augment
 from bocage.data.build import open_index
 from bocage.data.collation import collate
 from bocage.data.config import DataConfig
 from bocage.data.dataset import PatchDataset
+from bocage.data.hardness import Hardness
 from bocage.data.index import PatchIndex
+from bocage.data.loader import BatchOrder, PatchLoader, generators
+from bocage.data.sampling import draw_weights
 from bocage.errors import ConfigError
-from bocage.modalities import SENTINEL2_MASK, SENTINEL2_TS, get_modality
+from bocage.modalities import CLOUDY_SERIES, SENTINEL2_MASK, get_modality
 from bocage.nomenclatures import get_task
-from bocage.sample import Batch, Sample
+from bocage.sample import Batch
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +37,8 @@ _STAGES = {"fit": ("train", "valid"), "validate": ("valid",), "test": ("test",)}
 class PatchDataModule(LightningDataModule):
     """Batches of the patches that a `DataConfig` describes.
 
-    The same seed gives the same order and the same flips and turns; both are kept in checkpoints.
+    The same seed gives the same order and the same augmentation, on any number of reading processes
+    and ranks; a run that goes on in the middle of an epoch sees what the unbroken one would see.
     """
 
     def __init__(
@@ -43,8 +49,9 @@ class PatchDataModule(LightningDataModule):
         self.inputs = tuple(get_modality(name).name for name in inputs)
         self.tasks = tuple(get_task(name).name for name in tasks)
         self._seed = seed
-        self._order = torch.Generator().manual_seed(seed)
-        self._turns = torch.Generator().manual_seed(seed + 1)
+        self._training: PatchLoader | None = None
+        self._resume: dict[str, Any] | None = None
+        self._hardness: Hardness | None = None
         self._datasets: dict[str, PatchDataset] = {}
 
     def setup(self, stage: str) -> None:
@@ -55,9 +62,8 @@ class PatchDataModule(LightningDataModule):
         for split in _STAGES.get(stage, ("test",)):
             optional = stage == "fit" and split == "valid"
             self.setup_split(split, labels=stage != "predict", optional=optional)
-        # The order is the distributed sampler's; the turns must differ from rank to rank too.
-        if self.trainer is not None and self.trainer.global_rank:
-            self._turns.manual_seed(self._seed + 1 + self.trainer.global_rank)
+        if "train" in self._datasets and self.config.sampling.hardness and self._hardness is None:
+            self._hardness = Hardness(self.count("train"))
 
     def setup_split(self, split: str, labels: bool = True, optional: bool = False) -> None:
         """Select the patches of train, valid or test, before any image is read.
@@ -105,7 +111,7 @@ class PatchDataModule(LightningDataModule):
                 f"{config.root} --layout {config.layout} --output {config.index}'."
             )
         names = {*self.inputs, *(get_task(task).label_set for task in self.tasks)}
-        if SENTINEL2_TS.name in names:
+        if names & CLOUDY_SERIES:
             names.add(SENTINEL2_MASK)
         return open_index(config.root, config.layout, config.index_path, names=names)
 
@@ -128,31 +134,63 @@ class PatchDataModule(LightningDataModule):
         dataset = next(d for d in self._datasets.values() if len(d))
         return max(collate([dataset[0]], self.inputs, self.tasks).output_hw)
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Training patches in a new order every epoch."""
-        return self.loader("train", shuffle=True)
+    def train_dataloader(self) -> PatchLoader:
+        """Training patches in a new order every epoch, drawn as `data.sampling` says."""
+        sampling = self.config.sampling
+        index = self._datasets["train"].index
+        # Refused before the first image is read, not at the first epoch's start.
+        draw_weights(index, sampling)
 
-    def val_dataloader(self) -> DataLoader[Sample]:
+        def weigh() -> NDArray[np.float64] | None:
+            wrong = None if self._hardness is None else self._hardness.settle()
+            return draw_weights(index, sampling, wrong)
+
+        self._training = self._loader("train", weigh, shuffle=True, draws=sampling.draws)
+        if self._resume is not None:
+            self._training.load_state_dict(self._resume)
+        return self._training
+
+    def val_dataloader(self) -> PatchLoader:
         """Every validation patch, in order."""
         return self.loader("valid")
 
-    def test_dataloader(self) -> DataLoader[Sample]:
+    def test_dataloader(self) -> PatchLoader:
         """Every test patch, in order."""
         return self.loader("test")
 
-    def predict_dataloader(self) -> DataLoader[Sample]:
+    def predict_dataloader(self) -> PatchLoader:
         """Every test patch, in order."""
         return self.loader("test")
 
-    def loader(self, split: str, shuffle: bool = False) -> DataLoader[Sample]:
-        """Batches (`Batch`) of a split that has been set up; the last one may be smaller."""
-        workers = self.config.num_workers
-        return DataLoader(
-            self._datasets[split],
-            batch_size=self.config.batch_size,
+    def loader(self, split: str) -> PatchLoader:
+        """Every patch of a split that has been set up, once, in order, the ranks' shares apart."""
+        return self._loader(split, None, shuffle=False)
+
+    def _loader(
+        self,
+        split: str,
+        weigh: Callable[[], NDArray[np.float64] | None] | None,
+        *,
+        shuffle: bool,
+        draws: int | None = None,
+    ) -> PatchLoader:
+        config, trainer = self.config, self.trainer
+        order = BatchOrder(
+            self.count(split),
+            config.batch_size,
+            self._seed,
             shuffle=shuffle,
-            # Also seeds the workers, each with its own numbers; torch gives each one thread.
-            generator=self._order,
+            draws=draws,
+            rank=0 if trainer is None else trainer.global_rank,
+            ranks=1 if trainer is None else trainer.world_size,
+        )
+        workers = config.num_workers
+        return PatchLoader(
+            self._datasets[split],
+            order,
+            weigh,
+            # Seeds the workers, each with its own numbers; torch gives each one thread.
+            generator=torch.Generator().manual_seed(self._seed),
             num_workers=workers,
             collate_fn=partial(collate, inputs=self.inputs, tasks=self.tasks),
             pin_memory=torch.cuda.is_available(),
@@ -168,20 +206,42 @@ class PatchDataModule(LightningDataModule):
         return batch.to(device, non_blocking=True)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Flips and turns, in training only, on the device."""
-        training = self.trainer is not None and self.trainer.training
-        if training and self.config.flips_and_turns:
-            return flip_and_turn(batch, self._turns)
-        return batch
+        """Augmentation, in training only, on the device."""
+        if self.trainer is None or not self.trainer.training or self._training is None:
+            return batch
+        drawn = self._training.last
+        return augment(
+            batch, self.config.augment, generators(self._seed, drawn.epoch, drawn.places)
+        )
+
+    @property
+    def wants_errors(self) -> bool:
+        """Whether training should say how well it did on each patch (`note_errors`)."""
+        return self._hardness is not None
+
+    def note_errors(self, wrong_B: Tensor) -> None:
+        """Remember the share of wrong pixels of the last batch's patches, NaN where none counts."""
+        if self._hardness is not None and self._training is not None:
+            self._hardness.note(self._training.last.patches, wrong_B)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of both random generators, for a resumed run."""
-        return {"order": self._order.get_state(), "turns": self._turns.get_state()}
+        """Where in the epoch training is, and what it knows of each patch.
+
+        Lightning restores a loader only if it has not been asked for before, which the schedule
+        does; hence the loader's state is kept here.
+        """
+        state: dict[str, Any] = {}
+        if self._training is not None:
+            state["loader"] = self._training.state_dict()
+        if self._hardness is not None:
+            state["hardness"] = self._hardness.state_dict()
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self._order.set_state(state_dict["order"].cpu())
-        self._turns.set_state(state_dict["turns"].cpu())
+        """Restore what `state_dict` returned, before training starts."""
+        self._resume = state_dict.get("loader")
+        if self._hardness is not None and "hardness" in state_dict:
+            self._hardness.load_state_dict(state_dict["hardness"])
 
 
 def _worker_context() -> Any:

@@ -1,8 +1,8 @@
 """The one confusion matrix: int64, per task and domain, exact on any number of ranks.
 
 Rows are the reference, columns the prediction. Only pixels whose reference is a scored class are
-counted; what was predicted there counts whatever it is, so that calling a building "undefined" is
-an error like any other.
+counted (under a task's rule `challenge` every labelled pixel); what was predicted there counts
+whatever it is, so that calling a building "undefined" is an error like any other.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class ConfusionMatrix(Metric):
             torch.zeros(max(len(self.domains), 1), classes, classes, dtype=torch.int64),
             dist_reduce_fx="sum",
         )
-        # Target value to row; ignored and unscored ones go to an extra last row that is cut off.
-        scored = torch.from_numpy(task.scored)
+        # Target value to row; those that do not count go to an extra last row that is cut off.
+        counted = torch.from_numpy(task.scored | (task.score_rule == "challenge"))
         rows = torch.full((256,), classes, dtype=torch.int16)
-        rows[:classes][scored] = torch.arange(classes, dtype=torch.int16)[scored]
+        rows[:classes][counted] = torch.arange(classes, dtype=torch.int16)[counted]
         self.register_buffer("_rows", rows, persistent=False)
 
     def update(
@@ -76,3 +76,12 @@ def decide(logits_BKHW: Tensor, task: Task) -> Tensor:
         return logits_BKHW.argmax(dim=1)
     unscored = torch.from_numpy(~task.scored).to(logits_BKHW.device)
     return logits_BKHW.masked_fill(unscored[:, None, None], -torch.inf).argmax(dim=1)
+
+
+def wrong_share(prediction_BHW: Tensor, target_BHW: Tensor, task: Task) -> Tensor:
+    """Share of each sample's scored pixels that are wrong, (B,); NaN where none is scored."""
+    scored = torch.zeros(256, dtype=torch.bool, device=target_BHW.device)
+    scored[: task.num_classes] = torch.from_numpy(task.scored).to(scored.device)
+    counted = scored[target_BHW.int()]
+    wrong = (prediction_BHW != target_BHW) & counted
+    return wrong.flatten(1).sum(1) / counted.flatten(1).sum(1)

@@ -46,6 +46,8 @@ class TrainingConfig(BaseModel):
     """Weights that the bundle gets: the best by validation mIoU, or those of the last epoch."""
     validate_every: int = Field(default=1, ge=1)
     """Epochs between two validations."""
+    checkpoint_minutes: float | None = Field(default=None, gt=0)
+    """Also save every so many minutes, in the middle of an epoch; it can go on from there."""
     patience: int | None = Field(default=None, ge=1)
     """Validations without a better mIoU after which training stops; None trains to the end."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ def fit(folder: RunFolder, plan: Plan, *, resume: bool = False, progress: bool =
     """Train and write `model.safetensors` into the run's folder; returns its path.
 
     The folder must have been created (`RunFolder.create`). With `resume` training continues from
-    the last finished epoch and ends where the uninterrupted run would have ended.
+    the last checkpoint and ends where the uninterrupted run would have ended.
     """
     network, tasks, training = plan.network, plan.task_list, plan.training
     lightning.seed_everything(plan.seed, workers=True, verbose=False)
@@ -64,6 +65,7 @@ def fit(folder: RunFolder, plan: Plan, *, resume: bool = False, progress: bool =
         check_val_every_n_epoch=training.validate_every,
         limit_val_batches=None if has_validation else 0,
         num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our loader knows its rank, and repeats no patch
         logger=False,
         callbacks=_callbacks(folder, training, has_validation),
         enable_progress_bar=progress,
@@ -125,6 +127,15 @@ def _callbacks(folder: RunFolder, training: TrainingConfig, has_validation: bool
             enable_version_counter=False,
         )
     )
+    if training.checkpoint_minutes is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                folder.checkpoints,
+                filename="last",
+                train_time_interval=timedelta(minutes=training.checkpoint_minutes),
+                enable_version_counter=False,
+            )
+        )
     if training.patience is not None:
         callbacks.append(EarlyStopping("valid/miou", mode="max", patience=training.patience))
     return callbacks

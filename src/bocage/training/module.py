@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from bocage.evaluation import ConfusionMatrix, decide, score
+from bocage.evaluation import ConfusionMatrix, decide, score, wrong_share
 from bocage.losses import CompositeLoss, LossConfig
 from bocage.models import AnyNetwork, NetworkOutput
 from bocage.nomenclatures import Task
@@ -68,12 +68,14 @@ class SegmentationModule(lightning.LightningModule):
         self.tasks = tuple(tasks)
         self.training_config = training
         self.loss = CompositeLoss(self.tasks, loss)
+        self._chance: Tensor | None = None
         self.confusion = nn.ModuleDict({t.name: ConfusionMatrix(t, ["all"]) for t in self.tasks})
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """One step; returns the total loss."""
         output = self.network(**batch.network_inputs())
         loss, parts = self._losses(output, batch)
+        self._note_errors(output, batch)
         named = {f"train/{name}": part for name, part in parts.items() if name != "total"}
         named["train/loss"] = loss.detach()
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=len(batch))
@@ -130,6 +132,31 @@ class SegmentationModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the state of chance: a run goes on as the unbroken one would."""
+        checkpoint["chance"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember it until training starts: until then Lightning draws numbers of its own."""
+        self._chance = checkpoint.get("chance")
+
+    def on_train_start(self) -> None:
+        """Go on with the chance of the checkpoint; ranks other than the first on their own."""
+        if self._chance is not None and self.global_rank == 0:
+            torch.set_rng_state(self._chance.cpu())
+        self._chance = None
+
+    def _note_errors(self, output: NetworkOutput, batch: Batch) -> None:
+        """Tell the data module how wrong each patch is, mean over tasks, where it wants to know."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if not getattr(data, "wants_errors", False):
+            return
+        shares = [
+            wrong_share(decide(output.logits[t.name].detach(), t), batch.labels[t.name], t)
+            for t in self.tasks
+        ]
+        data.note_errors(torch.stack(shares).nanmean(0))
 
     def _losses(self, output: NetworkOutput, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         total, parts = self.loss(

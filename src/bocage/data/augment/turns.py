@@ -8,11 +8,13 @@ without transposition.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from bocage.data.augment.chance import uniform
 from bocage.sample import Batch
 
 ALL_TURNS = 8
@@ -36,13 +38,12 @@ def inverse(code: int) -> int:
     return _TRANSPOSE | columns * _FLIP_ROWS | rows * _FLIP_COLUMNS
 
 
-def flip_and_turn(batch: Batch, generator: torch.Generator) -> Batch:
-    """A new batch in which every patch has a symmetry of its own, drawn from `generator` (CPU)."""
+def draw_turns(batch: Batch, sources: Sequence[torch.Generator]) -> list[int]:
+    """A symmetry for every patch, each drawn from its own source of random numbers (CPU)."""
     grids = (*batch.images.values(), *batch.series.values(), *batch.labels.values())
     square = all(grid.shape[-1] == grid.shape[-2] for grid in grids)
     choices = ALL_TURNS if square else SIZE_PRESERVING_TURNS
-    codes = torch.randint(choices, (len(batch),), generator=generator).tolist()
-    return turn_batch(batch, codes)
+    return [int(number * choices) for number in uniform(sources, "turns", 1)]
 
 
 def turn_batch(batch: Batch, codes: list[int]) -> Batch:
