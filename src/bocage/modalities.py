@@ -6,7 +6,7 @@ A FLAIR-HUB patch covers 102.4 m x 102.4 m; the number of pixels follows from th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bocage.errors import ConfigError, unknown_name
@@ -14,7 +14,7 @@ from bocage.errors import ConfigError, unknown_name
 PATCH_SIZE_M = 102.4
 """Side of a FLAIR-HUB patch on the ground, metres."""
 
-Quantity = Literal["digital_number", "reflectance", "sigma0", "elevation", "height"]
+Quantity = Literal["digital_number", "reflectance", "sigma0", "elevation", "height", "acquisition"]
 """What the stored numbers measure; decides how they are brought to a scale fit for a network."""
 
 
@@ -41,6 +41,9 @@ class Modality:
     nodata: float | None = None
     scale: float = 1.0
     """Stored number times `scale` is the physical value (metres for heights)."""
+    extent_m: float | None = None
+    """Side of the ground that an image covers, centred on the patch, where that is not the patch
+    itself; None: the patch, like every other sensor's."""
 
     def __post_init__(self) -> None:
         assert len(self.mean) == len(self.std) == len(self.bands)
@@ -48,8 +51,13 @@ class Modality:
 
     @property
     def size_px(self) -> int:
-        """Pixels along one side of a FLAIR-HUB patch."""
-        return round(PATCH_SIZE_M / self.resolution_m)
+        """Pixels along one side of the image of a FLAIR-HUB patch."""
+        return round((self.extent_m or PATCH_SIZE_M) / self.resolution_m)
+
+    @property
+    def covers_patch(self) -> bool:
+        """Whether its pixels lie on the patch, no more and no less, as most networks take it."""
+        return self.extent_m is None and self.quantity != "acquisition"
 
     @property
     def file_tag(self) -> str:
@@ -173,7 +181,40 @@ AERIAL_HEIGHT = Modality(
 )
 """Object height, the fifth band of FLAIR #1 and #2 aerial files, in steps of 0.2 m up to 51 m."""
 
-MODALITIES: dict[str, Modality] = {m.name: m for m in (*FLAIR_HUB_INPUTS, AERIAL_HEIGHT)}
+AERIAL_METADATA = Modality(
+    name="AERIAL_METADATA",
+    slug="metadata",
+    bands=("x_m", "y_m", "altitude_m", "camera", "year", "month", "day", "minute"),
+    resolution_m=PATCH_SIZE_M,
+    dtype="float32",
+    quantity="acquisition",
+    mean=(0.0,) * 8,
+    std=(1.0,) * 8,
+    display=(),
+)
+"""Where, when and by which camera a photograph of FLAIR #1 or #2 was taken: numbers of the patch as
+a whole, kept as an image of one pixel. Position in Lambert 93 and altitude of the patch's centre;
+camera 0 for an UltraCam, 1 for IGN's own; minute of the day."""
+
+ACQUISITION_YEARS = (2018, 2019, 2020, 2021)
+"""Years in which the photographs of FLAIR #1 and #2 were taken: networks know no other."""
+
+SENTINEL2_SUPERPATCH = replace(
+    SENTINEL2_TS,
+    name="SENTINEL2_SUPERPATCH",
+    slug="sentinel2-superpatch",
+    resolution_m=10.0,
+    extent_m=400.0,
+)
+"""FLAIR #2's Sentinel-2: the patch and its surroundings, 40 x 40 pixels of 10 m, while the patch is
+102.4 m wide: 10.24 pixels."""
+
+MODALITIES: dict[str, Modality] = {
+    m.name: m for m in (*FLAIR_HUB_INPUTS, AERIAL_HEIGHT, AERIAL_METADATA, SENTINEL2_SUPERPATCH)
+}
+
+CLOUDY_SERIES = frozenset({SENTINEL2_TS.name, SENTINEL2_SUPERPATCH.name})
+"""Series with a snow and cloud mask, of which only clear dates are used."""
 
 SENTINEL2_MASK = "SENTINEL2_MSK-SC"
 """Snow and cloud probability of every Sentinel-2 date: two uint16 bands per date, 0 to 100."""

@@ -5,6 +5,8 @@ Training and mapping use the same ones, so that a network sees at work what it h
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -26,6 +28,9 @@ class SeriesConfig(BaseModel):
     min_dates: int = Field(default=0, ge=0)
     """Where fewer dates are clear, the clearest others are added up to this many. 0 adds none, and
     a series without a clear date is an absent sensor."""
+    composite: Literal["none", "monthly", "semi-monthly"] = "none"
+    """Average the used dates of each month, or of each half of a month (to the 15th, from the
+    16th). A period without a used date has no frame."""
     max_dates: int | None = Field(default=None, ge=1)
     """Thin what is left evenly to at most this many dates. None: all."""
 
@@ -50,11 +55,12 @@ def clear_share(series: Series, config: SeriesConfig) -> NDArray[np.float64]:
 def usable_dates(series: Series, config: SeriesConfig) -> Series:
     """What a network gets of a patch's series, in training and in mapping alike.
 
-    Dates that saw nothing of the patch go first, then cloudy ones, then the rest is thinned.
+    Dates that saw nothing of the patch go first, then cloudy ones; what is left is averaged where
+    that is asked for, and thinned.
     """
     if series.valid is not None:
         series = series.take(np.asarray(series.valid.any(axis=(1, 2))))
-    series = select_clear(series, config)
+    series = average(select_clear(series, config), config)
     if config.max_dates is not None and len(series) > config.max_dates:
         places = np.linspace(0, len(series) - 1, config.max_dates)
         series = series.take(places.round().astype(np.int64))
@@ -80,3 +86,37 @@ def select_clear(series: Series, config: SeriesConfig) -> Series:
         clearest = np.lexsort((murk, -share))[: config.min_dates]
         chosen[clearest] = True
     return series.take(chosen)
+
+
+def average(series: Series, config: SeriesConfig) -> Series:
+    """One frame per month or half month that has a date, each pixel the mean of those that saw it.
+
+    A frame's day is the mean of its dates' days. Months are those of the calendar, each year's its
+    own: the next January never falls into this one. Backscatter is averaged as it is stored, in
+    linear power. Snow and cloud probabilities have done their work and are left out.
+    """
+    if config.composite == "none" or len(series) < 2:
+        return series
+    days = series.dates.astype("datetime64[D]")
+    months = days.astype("datetime64[M]")
+    period = 2 * months.astype(np.int64)
+    if config.composite == "semi-monthly":
+        period += (days - months.astype("datetime64[D]")).astype(np.int64) >= 15
+    values, dates, valid = [], [], []
+    for each in np.unique(period):
+        here = period == each
+        frames = series.values[here].astype(np.float64)
+        seen = np.ones((len(frames), *frames.shape[2:]), bool)
+        if series.valid is not None:
+            seen = series.valid[here]
+        times = seen.sum(axis=0)
+        total = (frames * seen[:, None]).sum(axis=0)
+        mean = total / np.maximum(times, 1)
+        if series.values.dtype.kind == "u":
+            mean = mean.round()
+        values.append(mean.astype(series.values.dtype))
+        valid.append(times > 0)
+        middle = days[here].astype(np.int64).mean()
+        dates.append(np.datetime64(round(float(middle)), "D"))
+    known = np.stack(valid)
+    return Series(np.stack(values), np.array(dates), None, None if known.all() else known)

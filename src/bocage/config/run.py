@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from bocage.data import DataConfig
 from bocage.errors import ConfigError
 from bocage.losses import LossConfig
-from bocage.modalities import SENTINEL2_TS, get_modality
+from bocage.modalities import CLOUDY_SERIES, get_modality
 from bocage.models import AnyNetworkConfig, complete_input, kind_of
 from bocage.nomenclatures import Task, get_task
 from bocage.training import TrainingConfig
@@ -88,9 +88,9 @@ class RunConfig(BaseModel):
             reasons["training.validate_every"] = "data.valid_splits is empty"
         if not any(item.spec.series for item in self.network.inputs):
             reasons["data.series"] = "no input is a series"
-        elif SENTINEL2_TS.name not in self.modality_names:
+        elif not CLOUDY_SERIES & set(self.modality_names):
             for option in ("max_cloud", "max_snow", "min_clear", "min_dates"):
-                reasons[f"data.series.{option}"] = f"{SENTINEL2_TS.name} is not among the inputs"
+                reasons[f"data.series.{option}"] = "no input has a snow and cloud mask"
         return reasons
 
     def to_document(self) -> dict[str, Any]:

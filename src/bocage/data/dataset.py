@@ -10,9 +10,10 @@ from torch.utils.data import Dataset
 from bocage.data.config import DataConfig
 from bocage.data.index import PatchIndex
 from bocage.data.layouts import get_layout
+from bocage.data.pack.source import remote_address
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
-from bocage.modalities import SENTINEL2_TS, get_modality
+from bocage.modalities import CLOUDY_SERIES, get_modality
 from bocage.nomenclatures import get_task
 from bocage.sample import Sample, Series
 from bocage.series import usable_dates
@@ -82,7 +83,7 @@ class PatchDataset(Dataset[Sample]):
 
     def _usable(self, sample: Sample, name: str) -> Series:
         series = sample.series[name]
-        clouds_matter = name == SENTINEL2_TS.name and self.config.series.min_clear > 0
+        clouds_matter = name in CLOUDY_SERIES and self.config.series.min_clear > 0
         if clouds_matter and series.snow_cloud is None and len(series):
             raise DataError(
                 f"patch {sample.patch_id}: {name} has no snow and cloud mask, so its clear "
@@ -102,9 +103,10 @@ class PatchDataset(Dataset[Sample]):
 
     def _explain(self, record: PatchRecord, error: DataError) -> str:
         wanted = {*self.inputs, *(get_task(task).label_set for task in self.tasks)}
-        for name, relative in record.paths.items():
-            path = self.config.root / relative
-            if name in wanted and not path.is_file():
+        local = remote_address(self.config.root) is None
+        for name in wanted & record.paths.keys() if local else ():
+            path = record.path(self.config.root, name)
+            if not path.is_file():
                 return (
                     f"patch {record.patch_id}: {path} is named by {self.config.index_path} but "
                     "gone. Put it back, or rebuild the index with 'bocage data index "

@@ -90,6 +90,8 @@ def _panels(sample: Sample) -> list[_Panel]:
     panels: list[_Panel] = []
     for name, image in sample.images.items():
         modality = MODALITIES[name]
+        if modality.quantity == "acquisition":
+            continue
         hole = sample.valid.get(name)
         if modality.quantity == "elevation":
             panels += [_heights(modality, image, hole), _hillshade(modality, image, hole)]

@@ -9,6 +9,11 @@ Policy for absent and ignored classes:
 - `miou` is the mean over the scored classes that have reference pixels (the average of FLAIR-HUB's
   README). `miou_all_classes` divides by all scored classes, an absent one counting 0 (the average
   on its model cards). `miou_foreground` is `miou` without a class named "background".
+
+A task whose `score_rule` is `challenge` differs in two points, as the public scorer of FLAIR #1 and
+#2 does: pixels of an unscored class are false alarms of the class that is predicted there, and a
+class without a reference pixel has IoU 0 as soon as it is predicted. Overall accuracy is over the
+pixels of scored classes under either rule.
 """
 
 from __future__ import annotations
@@ -61,7 +66,7 @@ def score(matrix: NDArray[np.int64], task: Task) -> Scores:
     true_positive = np.diag(matrix).astype(np.float64)
     reference = matrix.sum(axis=1).astype(np.float64)
     predicted = matrix.sum(axis=0).astype(np.float64)
-    total = int(matrix.sum())
+    total = int(matrix[task.scored].sum())
 
     classes = []
     for index, land_class in enumerate(task.nomenclature):
@@ -70,11 +75,12 @@ def score(matrix: NDArray[np.int64], task: Task) -> Scores:
         hit, truth, claimed = true_positive[index], reference[index], predicted[index]
         union = truth + claimed - hit
         present = truth > 0
+        counts = union > 0 if task.score_rule == "challenge" else present
         classes.append(
             ClassScore(
                 id=land_class.id,
                 name=land_class.name,
-                iou=float(hit / union) if present else None,
+                iou=float(hit / union) if counts else None,
                 f1=float(2 * hit / (truth + claimed)) if present else None,
                 precision=float(hit / claimed) if claimed > 0 else None,
                 recall=float(hit / truth) if present else None,
@@ -90,7 +96,7 @@ def score(matrix: NDArray[np.int64], task: Task) -> Scores:
     return Scores(
         task=task.name,
         pixels=total,
-        overall_accuracy=float(true_positive.sum() / total) if total else None,
+        overall_accuracy=float(true_positive[task.scored].sum() / total) if total else None,
         miou=mean(ious),
         miou_all_classes=float(np.mean([v or 0.0 for v in ious])) if total else None,
         miou_foreground=mean([c.iou for c in classes if c.name != "background"]),

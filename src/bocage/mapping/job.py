@@ -124,6 +124,11 @@ def _check_request(sources: Sequence[Source], inputs: tuple[str, ...]) -> None:
             raise ConfigError(
                 f"{source.path}: {unknown_name('input of this network', name, inputs)}"
             )
+        if not get_modality(name).covers_patch:
+            raise ConfigError(
+                f"{source.path}: {name} is no image of the ground that is mapped, window by "
+                "window. Leave it out: it then counts as absent."
+            )
         if name in seen:
             raise ConfigError(
                 f"{source.path}: a second source for {name}. Give one; join tiles with "

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bocage.errors import ConfigError, unknown_name
-from bocage.modalities import get_modality
+from bocage.errors import unknown_name
 from bocage.models.decoders import AuxiliaryConfig, DecoderConfig
 from bocage.models.encoders import EncoderConfig
 from bocage.models.fusion import FusionConfig
-from bocage.models.inputs import InputConfig
+from bocage.models.inputs import InputConfig, official_names
 from bocage.models.temporal import TemporalConfig
 
 
@@ -55,12 +52,7 @@ class NetworkConfig(BaseModel):
     @field_validator("encoders", "sensor_dropout", mode="before")
     @classmethod
     def _official_names(cls, by_sensor: object) -> object:
-        if not isinstance(by_sensor, Mapping):
-            return by_sensor
-        try:
-            return {get_modality(name).name: value for name, value in by_sensor.items()}
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
+        return official_names(by_sensor)
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkConfig:
@@ -81,6 +73,11 @@ class NetworkConfig(BaseModel):
             for name in keys:
                 if name not in names:
                     raise ValueError(unknown_name(f"input in {option}", name, names))
+        if self.decoder.takes_detail and not self.images:
+            raise ValueError(
+                f"decoder '{self.decoder.name}' looks at an image, and every input is a series; "
+                "use upernet"
+            )
         chances = self.sensor_dropout.values()
         if any(not 0 <= chance < 1 for chance in chances):
             raise ValueError("sensor_dropout holds probabilities from 0 up to but without 1")
@@ -96,6 +93,23 @@ class NetworkConfig(BaseModel):
         return self.encoders.get(modality, self.encoder)
 
     @property
+    def images(self) -> tuple[InputConfig, ...]:
+        """The single-date inputs."""
+        return tuple(given for given in self.inputs if not given.spec.series)
+
+    @property
+    def detail_inputs(self) -> tuple[InputConfig, ...]:
+        """The inputs that a decoder which takes detail looks at: the finest images."""
+        finest = min((given.pixel_m for given in self.images), default=0.0)
+        return tuple(given for given in self.images if given.pixel_m == finest)
+
+    @property
+    def detail_m(self) -> float:
+        """Ground size of a cell of the detail level, metres: never below the finest pixel."""
+        wanted = self.decoder.detail_stride * self.output_resolution_m
+        return max(wanted, self.detail_inputs[0].pixel_m)
+
+    @property
     def has_auxiliary(self) -> bool:
         """Whether sensors are also supervised one by one."""
         return self.auxiliary.enabled
@@ -106,7 +120,7 @@ class NetworkConfig(BaseModel):
         A path stands for all that is below it. Whoever reads a user's configuration refuses the
         ones that were given.
         """
-        images = [config.modality for config in self.inputs if not config.spec.series]
+        images = [given.modality for given in self.images]
         reasons: dict[str, str] = {}
         if len(images) == len(self.inputs):
             reasons["temporal"] = "no input is a series"
@@ -115,14 +129,27 @@ class NetworkConfig(BaseModel):
         elif all(name in self.encoders for name in images):
             reasons["encoder"] = "every single-date input has its own entry in encoders"
         else:
-            for option, reason in self.encoder.ineffective().items():
+            shared = [given for given in self.images if given.modality not in self.encoders]
+            channels = {name for given in shared for name in given.channel_names}
+            for option, reason in self.encoder.ineffective(channels).items():
                 reasons[f"encoder.{option}"] = reason
         for name, encoder in self.encoders.items():
             if name not in images:
                 reasons[f"encoders.{name}"] = "this input is a series; see temporal"
                 continue
-            for option, reason in encoder.ineffective().items():
+            channels = {c for given in self.images if given.modality == name
+                        for c in given.channel_names}  # fmt: skip
+            for option, reason in encoder.ineffective(channels).items():
                 reasons[f"encoders.{name}.{option}"] = reason
+        for option, reason in self.decoder.ineffective().items():
+            reasons[f"decoder.{option}"] = reason
+        if self.decoder.takes_detail:
+            pixel_m = self.detail_inputs[0].pixel_m
+            if pixel_m >= 2 * self.output_resolution_m:
+                reasons["decoder.detail_stride"] = (
+                    f"the finest image has pixels of {pixel_m:g} m, and nothing finer is drawn "
+                    "from it"
+                )
         for option, reason in self.auxiliary.ineffective().items():
             reasons[f"auxiliary.{option}"] = reason
         if len(self.inputs) == 1:

@@ -37,6 +37,16 @@ def prepared_statistics(modality: Modality) -> dict[str, tuple[float, float]]:
     return dict(zip(modality.bands, statistics, strict=True))
 
 
+def official_names(by_sensor: object) -> object:
+    """What is given by sensor, by official name; for pydantic, hence `ValueError` if unknown."""
+    if not isinstance(by_sensor, Mapping):
+        return by_sensor
+    try:
+        return {get_modality(name).name: value for name, value in by_sensor.items()}
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 class InputConfig(BaseModel):
     """One sensor as the network sees it."""
 

@@ -68,3 +68,12 @@ def build_network(
     if isinstance(config, FlairConfig):
         return FlairNetwork(config, load_pretrained)
     return Network(config, load_pretrained)
+
+
+def required_inputs(config: NetworkConfig | PublishedConfig | FlairConfig) -> tuple[str, ...]:
+    """Sensors that every sample must have, or the network refuses it. Our own need none."""
+    if isinstance(config, PublishedConfig):
+        return tuple(given.modality for given in config.inputs)
+    if isinstance(config, FlairConfig):
+        return tuple(given.modality for given in config.images)
+    return ()

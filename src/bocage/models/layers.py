@@ -11,6 +11,8 @@ Shapes: B samples, C channels, H x W pixels.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -69,6 +71,18 @@ def to_channels_last(module: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
+def cells(pixels: int, stride: float) -> int:
+    """Cells of `stride` pixels that cover `pixels`; a rounding error of the stride adds none.
+
+    In whole numbers throughout: an exported network computes it for sizes still unknown.
+
+    >>> cells(512, 51.2), cells(511, 4.000000001), cells(513, 4)
+    (10, 128, 129)
+    """
+    ratio = Fraction(stride).limit_denominator(10_000)
+    return -(-pixels * ratio.denominator // ratio.numerator)
+
+
 def resize(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, H, W) on a grid of `size` over the same ground: averages down, bilinear up."""
     height, width = x_BCHW.shape[-2:]
@@ -77,3 +91,10 @@ def resize(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     if height >= size[0] and width >= size[1]:
         return F.adaptive_avg_pool2d(x_BCHW, size)
     return F.interpolate(x_BCHW, size=size, mode="bilinear", align_corners=False)
+
+
+def take_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """`values[rows]`; 16-bit unsigned integers pass as signed, for which every device can index."""
+    if values.dtype == torch.uint16:
+        return values.view(torch.int16)[rows].view(torch.uint16)
+    return values[rows]

@@ -7,12 +7,13 @@ from bocage.nomenclatures.crops import (
     LPIS_2,
     LPIS_3,
 )
-from bocage.nomenclatures.land_cover import COSIA, FLAIR1, FLAIR1_TO_COSIA
+from bocage.nomenclatures.land_cover import COSIA, FLAIR1, FLAIR1_TO_COSIA, FLAIR_CHALLENGE
 from bocage.nomenclatures.nomenclature import LandClass, Nomenclature
 from bocage.nomenclatures.task import (
     CROPS,
     CROPS_2,
     CROPS_3,
+    FLAIR_12,
     IGNORE,
     LAND_COVER,
     TASKS,
@@ -27,6 +28,8 @@ __all__ = [
     "CROPS_3",
     "FLAIR1",
     "FLAIR1_TO_COSIA",
+    "FLAIR_12",
+    "FLAIR_CHALLENGE",
     "IGNORE",
     "LAND_COVER",
     "LEVEL_2_PARENTS",

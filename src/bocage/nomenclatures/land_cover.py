@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bocage.nomenclatures.nomenclature import Nomenclature, parse_classes
+from dataclasses import replace
+
+from bocage.nomenclatures.nomenclature import LandClass, Nomenclature, parse_classes
 
 # Ids, names and colours: FLAIR-HUB data description. Classes 15 to 18 have loss weight zero there.
 COSIA = Nomenclature(
@@ -67,3 +69,18 @@ FLAIR1_TO_COSIA: dict[int, int] = {
     11: 9, 12: 10, 13: 2, 14: 7, 15: 15, 16: 17, 17: 16, 18: 1, 19: 18,
 }  # fmt: skip
 """FLAIR #1 code to CoSIA id, by name."""
+
+FLAIR_CHALLENGE = Nomenclature(
+    "flair-challenge",
+    (
+        *(replace(FLAIR1.by_id(code), id=code - 1) for code in range(1, 13)),
+        LandClass(12, "other", "autre", "#000000", scored=False),
+    ),
+)
+"""The baselines' 13 outputs for FLAIR #1 and #2: codes 1 to 12 become 0 to 11, in their order, and
+all rarer classes are "other", which is neither learnt nor predicted."""
+
+COSIA_TO_CHALLENGE: tuple[tuple[int, int], ...] = tuple(
+    (cosia, min(code - 1, 12)) for code, cosia in FLAIR1_TO_COSIA.items()
+)
+"""CoSIA id and output of the challenges: FLAIR #1's codes by way of their CoSIA ids, one to one."""

@@ -15,13 +15,22 @@ from numpy.typing import NDArray
 
 from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.nomenclatures.crops import LPIS_1, LPIS_2, LPIS_3
-from bocage.nomenclatures.land_cover import COSIA
+from bocage.nomenclatures.land_cover import COSIA, COSIA_TO_CHALLENGE, FLAIR_CHALLENGE
 from bocage.nomenclatures.nomenclature import Nomenclature
 
 IGNORE = 255
 """Target value of a pixel that neither the loss nor a score may look at."""
 
-UnknownLabels = Literal["refuse", "ignore"]
+UNKNOWN = 254
+"""Value of a pixel whose code in the source is no class, where a layout renames codes."""
+
+UnknownLabels = Literal["refuse", "ignore", "keep"]
+"""What becomes of a value that is no class: an error, an ignored pixel, or itself for later."""
+
+ScoreRule = Literal["scored_pixels", "challenge"]
+"""Which pixels a score counts. `scored_pixels`: those whose reference is a scored class; a class
+without any has no IoU. `challenge`, that of FLAIR #1 and #2: also those of unscored classes, as
+false alarms of what is predicted there; a class that is predicted but not there has IoU 0."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,7 @@ class Task:
     """Land cover or crops at one level: the label's band, its class list, its scored classes.
 
     `name` is also the label's name in networks and files; `band` counts from 1 as in GeoTIFF.
+    `recode` gives (raw value, class id) where raw values are not the ids of `nomenclature`.
     """
 
     name: str
@@ -36,6 +46,8 @@ class Task:
     label_set: str
     band: int
     nomenclature: Nomenclature
+    recode: tuple[tuple[int, int], ...] = ()
+    score_rule: ScoreRule = "scored_pixels"
 
     @property
     def num_classes(self) -> int:
@@ -50,9 +62,14 @@ class Task:
     @cached_property
     def _table(self) -> NDArray[np.uint8]:
         table = np.full(256, IGNORE, dtype=np.uint8)
-        for land_class in self.nomenclature:
-            table[land_class.id] = land_class.id
+        for raw, class_id in self.recode or ((i, i) for i in self.nomenclature.ids):
+            table[raw] = class_id
         return table
+
+    @cached_property
+    def _kept_ids(self) -> int:
+        """All raw values below this one are ids: a label of no others needs no look-up."""
+        return int((self._table != np.arange(256)).argmax())
 
     def to_target(
         self, raw: NDArray[Any], source: str, unknown: UnknownLabels = "refuse"
@@ -61,11 +78,15 @@ class Task:
 
         `IGNORE` (255) in the raw label stays ignored. Any other value outside the nomenclature is
         a `DataError` that names `source`, or becomes `IGNORE` when `unknown="ignore"`. No value
-        ever turns into a class that it is not.
+        ever turns into a class that it is not. `unknown="keep"` leaves every value as it is, so
+        that it can become a target later.
         """
         codes = raw
         if raw.dtype != np.uint8:
-            codes = np.where((raw >= 0) & (raw <= 255), raw, IGNORE).astype(np.uint8)
+            odd = UNKNOWN if unknown == "keep" else IGNORE
+            codes = np.where((raw >= 0) & (raw <= 255), raw, odd).astype(np.uint8)
+        if unknown == "keep" or (codes.size and codes.max() < self._kept_ids):
+            return codes.copy()
         target: NDArray[np.uint8] = self._table[codes]
         if unknown == "refuse":
             strange = (target == IGNORE) & (raw != IGNORE)
@@ -83,8 +104,20 @@ LAND_COVER = Task("AERIAL_LABEL-COSIA", "land-cover", "AERIAL_LABEL-COSIA", 1, C
 CROPS = Task("ALL_LABEL-LPIS", "crops", "ALL_LABEL-LPIS", 1, LPIS_1)
 CROPS_2 = Task("ALL_LABEL-LPIS-2", "crops-2", "ALL_LABEL-LPIS", 2, LPIS_2)
 CROPS_3 = Task("ALL_LABEL-LPIS-3", "crops-3", "ALL_LABEL-LPIS", 3, LPIS_3)
+FLAIR_12 = Task(
+    "AERIAL_LABEL-FLAIR",
+    "land-cover-12",
+    LAND_COVER.label_set,
+    1,
+    FLAIR_CHALLENGE,
+    recode=COSIA_TO_CHALLENGE,
+    score_rule="challenge",
+)
+"""Land cover as the challenges FLAIR #1 and #2 ask for it, from any label in CoSIA ids."""
 
-TASKS: dict[str, Task] = {task.name: task for task in (LAND_COVER, CROPS, CROPS_2, CROPS_3)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (LAND_COVER, CROPS, CROPS_2, CROPS_3, FLAIR_12)
+}
 
 
 def get_task(name: str) -> Task:

@@ -1,14 +1,17 @@
-"""FLAIR #1 and #2, the aerial part: five-band images and masks with codes 1 to 19.
+"""FLAIR #1 and #2: five-band images, masks with codes 1 to 19, metadata, and #2's Sentinel-2.
 
 `flair_aerial_train/D004_2021/Z10_AU/img/IMG_000826.tif` beside
-`flair_labels_train/D004_2021/Z10_AU/msk/MSK_000826.tif`, likewise for the test archives; any
-folder with "aerial" in its name is paired with the one that says "labels" instead.
+`flair_labels_train/D004_2021/Z10_AU/msk/MSK_000826.tif` and
+`flair_sen_train/D004_2021/Z10_AU/sen/SEN2_sp_D004_2021-Z10_AU_data.npy`, likewise for the test
+archives; any folder with "aerial" in its name is paired with those that say "labels" and "sen"
+instead. The tables by image (`flair_tables`) lie beside these folders.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +20,28 @@ from numpy.typing import NDArray
 
 from bocage.data.geotiff import read_geotiff
 from bocage.data.layouts.base import need_folder, place, remap_codes, wanted_label_sets
+from bocage.data.layouts.flair_series import read_products, read_superpatch
+from bocage.data.layouts.flair_tables import (
+    centroid_tables,
+    metadata_tables,
+    read_acquisition,
+    read_centroid,
+    table_of,
+)
 from bocage.data.record import PatchRecord
 from bocage.errors import DataError
-from bocage.modalities import AERIAL_HEIGHT, AERIAL_RGBI, get_modality
-from bocage.nomenclatures import FLAIR1_TO_COSIA, LAND_COVER
+from bocage.modalities import (
+    AERIAL_HEIGHT,
+    AERIAL_METADATA,
+    AERIAL_RGBI,
+    SENTINEL2_MASK,
+    SENTINEL2_SUPERPATCH,
+    get_modality,
+)
+from bocage.nomenclatures import FLAIR1_TO_COSIA, LAND_COVER, get_task
 from bocage.nomenclatures.task import UnknownLabels
 from bocage.rasters import Grid
-from bocage.sample import Sample
+from bocage.sample import Sample, Series
 
 _DOMAIN = re.compile(r"(D\d{3})_(\d{4})")
 _IMAGE = re.compile(r"IMG_(\d+)\.tiff?", re.IGNORECASE)
@@ -64,37 +82,38 @@ def official_splits(department: str) -> dict[str, str]:
 
 
 class Flair:
-    """FLAIR #1 and #2 aerial archives. See `bocage.data.layouts.base.Layout`."""
+    """The archives of FLAIR #1 and #2. See `bocage.data.layouts.base.Layout`."""
 
     name = "flair"
 
     def scan(self, root: Path) -> Iterator[PatchRecord]:
-        """Every aerial image under `root`, with its mask where there is one."""
+        """Every aerial image under `root`, with its mask, metadata and series where they are."""
         need_folder(root)
         archives = [f for f in sorted(root.iterdir()) if f.is_dir() and "aerial" in f.name]
+        metadata = metadata_tables(root)
         found = False
         for archive in archives:
-            labels = root / archive.name.replace("aerial", "labels")
-            for image in sorted(archive.glob("D*/Z*/img/IMG_*")):
-                name, domain = _IMAGE.fullmatch(image.name), image.parents[2].name
-                match = _DOMAIN.fullmatch(domain)
-                if name is None or match is None:
+            for zone in sorted(archive.glob("D*/Z*")):
+                match = _DOMAIN.fullmatch(zone.parent.name)
+                images = [image for image in sorted(zone.glob("img/IMG_*")) if _number(image)]
+                if match is None or not images:
                     continue
                 found = True
-                zone, number = image.parents[1].name, name[1]
-                relative = image.relative_to(root).as_posix()
-                paths = {AERIAL_RGBI.name: relative, AERIAL_HEIGHT.name: relative}
-                mask = labels / domain / zone / "msk" / image.name.replace("IMG_", "MSK_", 1)
-                if mask.is_file():
-                    paths[LAND_COVER.label_set] = mask.relative_to(root).as_posix()
-                yield PatchRecord(
-                    patch_id=f"{domain}_{zone}_{number}",
-                    domain=domain,
-                    roi=zone,
-                    year=int(match[2]),
-                    paths=paths,
-                    splits=official_splits(match[1]),
-                )
+                series, dates = _find_series(root, archive, zone)
+                for image in images:
+                    paths = _find_images(root, archive, image)
+                    if metadata:
+                        table = table_of(metadata, image.stem)
+                        paths[AERIAL_METADATA.name] = table.relative_to(root).as_posix()
+                    yield PatchRecord(
+                        patch_id=f"{match[0]}_{zone.name}_{_number(image)}",
+                        domain=match[0],
+                        roi=zone.name,
+                        year=int(match[2]),
+                        paths={**paths, **series},
+                        dates=dates,
+                        splits=official_splits(match[1]),
+                    )
         if not found:
             raise DataError(
                 f"{root}: no FLAIR image here, such as flair_aerial_train/D004_2021/Z10_AU/img/"
@@ -109,33 +128,112 @@ class Flair:
         tasks: Sequence[str],
         unknown_labels: UnknownLabels = "refuse",
     ) -> Sample:
-        """One patch; bands 1 to 4 are the photograph, band 5 the height of objects."""
-        side = AERIAL_RGBI.size_px
+        """One patch; bands 1 to 4 are the photograph, band 5 the height of objects.
+
+        Labels are CoSIA ids by way of FLAIR #1's codes, from which each task takes its own.
+        """
+        wanted = {get_modality(name).name for name in modalities} & set(record.paths)
         grids: dict[Path, Grid] = {}
         labels: dict[str, NDArray[np.uint8]] = {}
-        if LAND_COVER.name in wanted_label_sets(tasks, record).get(LAND_COVER.label_set, ()):
+        names = wanted_label_sets(tasks, record).get(LAND_COVER.label_set, ())
+        if names:
             path = record.path(root, LAND_COVER.label_set)
-            raw, grids[path] = read_geotiff(
-                path, count=1, dtype="uint8", size=(side, side), what="a FLAIR mask"
-            )
-            labels[LAND_COVER.name] = remap_codes(
-                raw[0], FLAIR1_TO_COSIA, str(path), unknown_labels
-            )
+            raw, grids[path] = _read(path, 1, "a FLAIR mask")
+            cosia = remap_codes(raw[0], FLAIR1_TO_COSIA, str(path), unknown_labels)
+            labels = {
+                name: get_task(name).to_target(cosia, str(path), unknown_labels) for name in names
+            }
         images: dict[str, NDArray[Any]] = {}
-        wanted = {get_modality(name).name for name in modalities} & set(record.paths)
-        if wanted:
-            path = record.path(root, AERIAL_RGBI.name)
-            both, grids[path] = read_geotiff(
-                path, count=_BANDS, dtype="uint8", size=(side, side), what="a FLAIR image"
-            )
+        photographs = wanted & {AERIAL_RGBI.name, AERIAL_HEIGHT.name}
+        if photographs:
+            path = record.path(root, min(photographs))
+            both, grids[path] = _read(path, _BANDS, "a FLAIR image")
             split = len(AERIAL_RGBI.bands)
             parts = {AERIAL_RGBI.name: both[:split], AERIAL_HEIGHT.name: both[split:]}
             images = {name: parts[name] for name in parts if name in wanted}
+        stem = f"IMG_{record.patch_id.rsplit('_', 1)[-1]}"
+        if AERIAL_METADATA.name in wanted:
+            table = record.path(root, AERIAL_METADATA.name)
+            images[AERIAL_METADATA.name] = read_acquisition(table, stem)
+        series: dict[str, Series] = {}
+        if SENTINEL2_SUPERPATCH.name in wanted:
+            series[SENTINEL2_SUPERPATCH.name] = _read_series(root, record, stem)
         return Sample(
             patch_id=record.patch_id,
             year=record.year,
             images=images,
+            series=series,
             labels=labels,
             domain=record.domain,
             **place(record.patch_id, grids),
         )
+
+
+def _number(image: Path) -> str:
+    """The number in an image's name; empty where it is none of the dataset's."""
+    match = _IMAGE.fullmatch(image.name)
+    return match[1] if match else ""
+
+
+def _find_images(root: Path, archive: Path, image: Path) -> dict[str, str]:
+    """Paths of what lies on the patch's own grid: the image's two modalities, and its mask."""
+    relative = image.relative_to(root).as_posix()
+    paths = {AERIAL_RGBI.name: relative, AERIAL_HEIGHT.name: relative}
+    zone = image.parents[1].relative_to(archive)
+    labels = archive.with_name(archive.name.replace("aerial", "labels"))
+    mask = labels / zone / "msk" / image.name.replace("IMG_", "MSK_", 1)
+    if mask.is_file():
+        paths[LAND_COVER.label_set] = mask.relative_to(root).as_posix()
+    return paths
+
+
+def _find_series(
+    root: Path, archive: Path, zone: Path
+) -> tuple[dict[str, str], dict[str, NDArray[np.datetime64]]]:
+    """Paths and dates of the series that all patches of a zone share; empty where there is none."""
+    folder = archive.with_name(archive.name.replace("aerial", "sen"))
+    folder = folder / zone.relative_to(archive) / "sen"
+    stem = f"SEN2_sp_{zone.parent.name}-{zone.name}"
+    data, mask, products = (
+        folder / f"{stem}_{part}" for part in ("data.npy", "masks.npy", "products.txt")
+    )
+    if not data.is_file():
+        return {}, {}
+    if not centroid_tables(root):
+        raise DataError(
+            f"{root}: {data.relative_to(root)} is here, but not the table of the patches' places "
+            "in it. Put flair-2_centroids_sp_to_patch.json into this folder, or take the series "
+            "away."
+        )
+    files = {SENTINEL2_SUPERPATCH.name: data, SENTINEL2_MASK: mask}
+    paths = {n: path.relative_to(root).as_posix() for n, path in files.items() if path.is_file()}
+    # Without its products a series has no dates, and the index leaves it out with a word.
+    dates = {SENTINEL2_SUPERPATCH.name: read_products(products)} if products.is_file() else {}
+    return paths, dates
+
+
+def _read(path: Path, count: int, what: str) -> tuple[NDArray[Any], Grid]:
+    size = (AERIAL_RGBI.size_px, AERIAL_RGBI.size_px)
+    return read_geotiff(path, count=count, dtype="uint8", size=size, what=what)
+
+
+def _read_series(root: Path, record: PatchRecord, stem: str) -> Series:
+    tables = _places(root)
+    if not tables:
+        raise DataError(
+            f"{root}: flair-2_centroids_sp_to_patch.json is gone, without which no series can be "
+            "cut. Put it back."
+        )
+    return read_superpatch(
+        record.path(root, SENTINEL2_SUPERPATCH.name),
+        record.path(root, SENTINEL2_MASK) if SENTINEL2_MASK in record.paths else None,
+        record.dates[SENTINEL2_SUPERPATCH.name],
+        read_centroid(tables, stem),
+        stem,
+    )
+
+
+@lru_cache(maxsize=8)
+def _places(root: Path) -> tuple[Path, ...]:
+    """`centroid_tables`, looked for once per process."""
+    return centroid_tables(root)

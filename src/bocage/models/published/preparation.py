@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bocage.models.inputs import COMMON_NODATA, InputConfig, Preparation
+from bocage.models.layers import take_rows
 from bocage.models.published.utae import Frames
 
 IMAGE_STATISTICS: dict[str, dict[str, tuple[float, float]]] = {
@@ -109,15 +110,8 @@ def pack_frames(
         if len(slots) == len(frames):
             slots = None
         else:
-            frames, valid = _take(frames, slots), valid[slots]
+            frames, valid = take_rows(frames, slots), valid[slots]
     values_NCHW, _ = prepare(frames, valid)
     values_NCHW = values_NCHW.contiguous(memory_format=torch.channels_last)
     complete = slots is None and not dense
     return Frames(values_NCHW, days_BT, None if complete else mask, slots)
-
-
-def _take(values: Tensor, rows: Tensor) -> Tensor:
-    """`values[rows]`; 16-bit unsigned integers pass as signed, for which every device can index."""
-    if values.dtype == torch.uint16:
-        return values.view(torch.int16)[rows].view(torch.uint16)
-    return values[rows]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bocage.models.published.ltae import HEADS, TemporalAttention
@@ -41,6 +42,17 @@ class Frames(NamedTuple):
         return x_NPC.reshape(batch, dates, *x_NPC.shape[1:])
 
 
+class ReflectedConv(nn.Conv2d):
+    """3x3 convolution with reflected borders."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, inputs, h, w) to (N, outputs, h, w)."""
+        return F.conv2d(_reflected(x_NCHW), self.weight, self.bias)
+
+
 class ConvLayer(nn.Module):
     """3x3 convolutions with reflected borders, each with a normalisation and a ReLU."""
 
@@ -49,8 +61,7 @@ class ConvLayer(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
             norm = nn.GroupNorm(NORM_GROUPS, outputs) if group_norm else nn.BatchNorm2d(outputs)
-            conv = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect")
-            layers += [conv, norm, nn.ReLU(inplace=True)]
+            layers += [ReflectedConv(inputs, outputs), norm, nn.ReLU(inplace=True)]
         self.conv = nn.Sequential(*layers)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -143,10 +154,10 @@ class UTAE(nn.Module):
         summary_BPC, weight_BTPH = self.temporal_encoder(
             frames.grid(levels.pop()), frames.days_BT, frames.present_BT
         )
-        maps = [_map(summary_BPC, height, width)]
+        maps = [as_map(summary_BPC, height, width)]
         for up in self.up_blocks:
-            skip_BPC = _averaged(frames.grid(levels.pop()), weight_BTPH)
-            maps.append(up(maps[-1], _map(skip_BPC, height, width)))
+            skip_BPC = averaged(frames.grid(levels.pop()), weight_BTPH)
+            maps.append(up(maps[-1], as_map(skip_BPC, height, width)))
         return maps
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
@@ -155,12 +166,26 @@ class UTAE(nn.Module):
         return out
 
 
-def _averaged(x_BTPC: Tensor, weight_BTPH: Tensor) -> Tensor:
+def averaged(x_BTPC: Tensor, weight_BTPH: Tensor) -> Tensor:
     """Mean over the dates (B, P, C), each head's weights for its own share of the channels."""
-    grouped = x_BTPC.reshape(*x_BTPC.shape[:-1], HEADS, -1)
-    return (grouped * weight_BTPH.unsqueeze(-1)).sum(1).flatten(-2)
+    x_BPTC = x_BTPC.transpose(1, 2).contiguous()
+    # Every head over all channels, of which its own are taken: one matrix product per pixel costs
+    # less than passing over the frames with weights that are not next to each other.
+    pooled_BPHC = weight_BTPH.permute(0, 2, 3, 1) @ x_BPTC
+    by_share = pooled_BPHC.unflatten(-1, (HEADS, -1))
+    return by_share.diagonal(dim1=2, dim2=3).transpose(2, 3).flatten(2)
 
 
-def _map(x_BPC: Tensor, height: int, width: int) -> Tensor:
+def as_map(x_BPC: Tensor, height: int, width: int) -> Tensor:
     """Pixels (B, P, C) as a map (B, C, h, w) in channels-last memory."""
     return x_BPC.reshape(len(x_BPC), height, width, -1).permute(0, 3, 1, 2)
+
+
+def _reflected(x_NCHW: Tensor) -> Tensor:
+    """One cell more on every side."""
+    device = x_NCHW.device.type
+    if not torch.is_autocast_enabled(device):
+        return F.pad(x_NCHW, (1, 1, 1, 1), mode="reflect")
+    # Autocast on a CPU pads in float32 and copies every map there and back; it only moves numbers.
+    with torch.autocast(device, enabled=False):
+        return F.pad(x_NCHW, (1, 1, 1, 1), mode="reflect")
