@@ -9,7 +9,16 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 console = Console(stderr=True)
 
@@ -31,14 +40,12 @@ def start_log(file: Path | None = None) -> None:
 
 
 @contextlib.contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar; call the value with items done and, where known, in total."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
+def progress(title: str, *, in_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar; call the value with items or bytes done and, where known, in total."""
+    count: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
+    if in_bytes:
+        count = (DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), *count, TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, total=None)
 

@@ -1,4 +1,4 @@
-"""`bocage models`: list, show, import."""
+"""`bocage models`: list, show, import; pull, push and card stand in `models_hub`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from bocage.cli import models_hub
 from bocage.errors import ConfigError
 
-app = typer.Typer(help="Published networks: by name, in numbers, imported.", no_args_is_help=True)
+app = typer.Typer(
+    help="Networks: published ones by name, to and from the hub.", no_args_is_help=True
+)
 
 _ARCH = typer.Option("--arch", help="Encoder, or encoder-decoder: swin_tiny, resnet34-unet.")
 _BOTH = typer.Option("--both-tasks", help="Land cover and crops at once.")
@@ -118,28 +121,22 @@ def import_model(
 
     Example: [bold]bocage models import lc-a.safetensors --as LC-A -o models/lc-a.safetensors[/bold]
     """
-    from bocage.models import BundleMeta, save_bundle
-    from bocage.models.published import get_entry, import_checkpoint, published_config
-    from bocage.nomenclatures import get_task
-    from bocage.training.bundling import bundle_tasks
+    from bocage.models.published import published_config
+    from bocage.training.importing import import_bundle
 
     chosen = dict(_sensor_channels(text) for text in channels or [])
     config = published_config(name, arch, both_tasks=both_tasks, channels=chosen)
-    imported = import_checkpoint(checkpoint, config, adapt or (), keep_auxiliary=auxiliary)
-    entry = get_entry(name)
-    usual = published_config(name) == config and not adapt
-    scores = {"overall_accuracy": entry.overall_accuracy, "mean_iou": entry.mean_iou}
-    meta = BundleMeta(
-        network=imported.network.config,
-        tasks=bundle_tasks([get_task(task.name) for task in config.tasks]),
-        tile_px=config.tile_px,
-        data=f"FLAIR-HUB; imported from {checkpoint.name}",
-        metrics={"published, test split, percent": scores} if usual else {},
+    imported = import_bundle(
+        checkpoint, config, output, adapt=adapt or (), keep_auxiliary=auxiliary
     )
-    save_bundle(output, imported.network, meta)
     for note in imported.notes:
         typer.echo(note, err=True)
     typer.echo(f"{output}: {name}, {len(imported.network.state_dict())} tensors")
+
+
+app.command("pull")(models_hub.pull)
+app.command("push")(models_hub.push)
+app.command("card")(models_hub.card)
 
 
 def _sensor_channels(text: str) -> tuple[str, tuple[str, ...]]:

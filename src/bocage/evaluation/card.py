@@ -191,7 +191,7 @@ def _use(card: ModelCard) -> list[str]:
             if sensor.series:
                 words.append(f"--{sensor.slug}-dates {sensor.slug}-dates.txt")
         lines.append(" \\\n  ".join([*words, "-o out"]))
-    return [*lines, "```", ""]
+    return [*lines, "```", ""] if len(lines) > 3 else []
 
 
 def _inputs(card: ModelCard) -> list[str]:
