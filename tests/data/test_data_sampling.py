@@ -86,7 +86,7 @@ def test_hard_patches_come_more_often() -> None:
     assert np.ptp(draw_weights(INDEX, config)) == 0
     wrong = np.full(100, np.nan)
     wrong[:10], wrong[10:20] = 0.8, 0.1
-    weights = draw_weights(INDEX, config, wrong)
+    weights = draw_weights(INDEX, config, wrong=wrong)
     assert weights[0] == pytest.approx(weights[10] * 0.82 / 0.12)
     assert weights[10] < weights[50] < weights[0]
 

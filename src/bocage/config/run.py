@@ -31,7 +31,7 @@ class RunConfig(BaseModel):
     inputs: tuple[str | dict[str, Any], ...] = Field(min_length=1)
     """Sensors: names or slugs, or mappings with `modality` and options of `InputConfig`."""
     tasks: tuple[str, ...] = Field(min_length=1)
-    """Label sets to learn: official names or slugs."""
+    """What to learn: official names or slugs, or YAML files of class lists of one's own."""
     data: DataConfig
     """Where the patches are and how they are read."""
     network: AnyNetworkConfig
@@ -65,7 +65,12 @@ class RunConfig(BaseModel):
         tasks = [get_task(name) for name in raw["tasks"]]
         network["inputs"] = inputs
         network["tasks"] = [{"name": t.name, "num_classes": t.num_classes} for t in tasks]
-        return {**raw, "tasks": [task.name for task in tasks], "network": network}
+        return {**raw, "tasks": [task.reference for task in tasks], "network": network}
+
+    @model_validator(mode="after")
+    def _loss_fits(self) -> RunConfig:
+        self.loss.check(self.task_list)
+        return self
 
     @property
     def modality_names(self) -> tuple[str, ...]:

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from bocage.errors import DataError
 from bocage.modalities import get_modality
-from bocage.nomenclatures import IGNORE, get_task
+from bocage.nomenclatures import IGNORE, Task, get_task
 from bocage.sample import Batch, Sample, day_offsets
 
 
 def collate(
     samples: Sequence[Sample],
     inputs: Sequence[str],
-    tasks: Sequence[str],
+    tasks: Sequence[str | Task],
     output_hw: tuple[int, int] | None = None,
 ) -> Batch:
     """One batch of `samples` with the modalities `inputs` and the labels of `tasks`.

@@ -14,7 +14,7 @@ from bocage.data.pack.source import remote_address
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
 from bocage.modalities import CLOUDY_SERIES, get_modality
-from bocage.nomenclatures import get_task
+from bocage.nomenclatures import Task, get_task
 from bocage.sample import Sample, Series
 from bocage.series import usable_dates
 
@@ -39,12 +39,16 @@ class PatchDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, index: PatchIndex, config: DataConfig, inputs: Sequence[str], tasks: Sequence[str]
+        self,
+        index: PatchIndex,
+        config: DataConfig,
+        inputs: Sequence[str],
+        tasks: Sequence[str | Task],
     ) -> None:
         self.index = index
         self.config = config
         self.inputs = tuple(get_modality(name).name for name in inputs)
-        self.tasks = tuple(get_task(name).name for name in tasks)
+        self.tasks = tuple(get_task(name) for name in tasks)
         if index.layout != config.layout:
             raise ConfigError(
                 f"{config.index_path}: an index of layout '{index.layout}', but data.layout is "
@@ -102,7 +106,7 @@ class PatchDataset(Dataset[Sample]):
         return "; ".join(parts)
 
     def _explain(self, record: PatchRecord, error: DataError) -> str:
-        wanted = {*self.inputs, *(get_task(task).label_set for task in self.tasks)}
+        wanted = {*self.inputs, *(task.label_set for task in self.tasks)}
         local = remote_address(self.config.root) is None
         for name in wanted & record.paths.keys() if local else ():
             path = record.path(self.config.root, name)

@@ -25,7 +25,7 @@ from bocage.data.loader import BatchOrder, PatchLoader, generators
 from bocage.data.sampling import draw_weights
 from bocage.errors import ConfigError
 from bocage.modalities import CLOUDY_SERIES, SENTINEL2_MASK, get_modality
-from bocage.nomenclatures import get_task
+from bocage.nomenclatures import Task, get_task
 from bocage.sample import Batch
 
 _log = logging.getLogger(__name__)
@@ -42,12 +42,12 @@ class PatchDataModule(LightningDataModule):
     """
 
     def __init__(
-        self, config: DataConfig, inputs: Sequence[str], tasks: Sequence[str], seed: int
+        self, config: DataConfig, inputs: Sequence[str], tasks: Sequence[str | Task], seed: int
     ) -> None:
         super().__init__()
         self.config = config
         self.inputs = tuple(get_modality(name).name for name in inputs)
-        self.tasks = tuple(get_task(name).name for name in tasks)
+        self.tasks = tuple(get_task(name) for name in tasks)
         self._seed = seed
         self._training: PatchLoader | None = None
         self._resume: dict[str, Any] | None = None
@@ -98,7 +98,7 @@ class PatchDataModule(LightningDataModule):
             raise ConfigError(message % ", ".join(absent))
         if absent:
             _log.warning(message, ", ".join(absent))
-        for label_set in sorted({get_task(task).label_set for task in self.tasks}):
+        for label_set in sorted({task.label_set for task in self.tasks}):
             if labels and label_set not in available:
                 raise ConfigError(message % label_set)
 
@@ -110,7 +110,7 @@ class PatchDataModule(LightningDataModule):
                 f"data.index: no file {config.index}. Build it with 'bocage data index "
                 f"{config.root} --layout {config.layout} --output {config.index}'."
             )
-        names = {*self.inputs, *(get_task(task).label_set for task in self.tasks)}
+        names = {*self.inputs, *(task.label_set for task in self.tasks)}
         if names & CLOUDY_SERIES:
             names.add(SENTINEL2_MASK)
         return open_index(config.root, config.layout, config.index_path, names=names)
@@ -139,11 +139,11 @@ class PatchDataModule(LightningDataModule):
         sampling = self.config.sampling
         index = self._datasets["train"].index
         # Refused before the first image is read, not at the first epoch's start.
-        draw_weights(index, sampling)
+        draw_weights(index, sampling, self.tasks)
 
         def weigh() -> NDArray[np.float64] | None:
             wrong = None if self._hardness is None else self._hardness.settle()
-            return draw_weights(index, sampling, wrong)
+            return draw_weights(index, sampling, self.tasks, wrong)
 
         self._training = self._loader("train", weigh, shuffle=True, draws=sampling.draws)
         if self._resume is not None:

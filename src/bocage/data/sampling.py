@@ -5,7 +5,7 @@ Shapes: N patches, K classes of a task.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,11 +59,15 @@ class SamplingConfig(BaseModel):
 
 
 def draw_weights(
-    index: PatchIndex, config: SamplingConfig, wrong: NDArray[np.float64] | None = None
+    index: PatchIndex,
+    config: SamplingConfig,
+    tasks: Sequence[Task] = (),
+    wrong: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64] | None:
     """Share of each patch among the draws, (N,) summing to 1; None where all are drawn alike.
 
-    `wrong` (N,) is the share of wrong pixels when a patch was last seen, NaN where it was not yet.
+    `tasks` are the run's, which `config` may name beside those that come with Bocage. `wrong`
+    (N,) is the share of wrong pixels when a patch was last seen, NaN where it was not yet.
     Raises `ConfigError` for an unknown task or class, for class counts that the index does not
     have, and for shares that cannot be met.
     """
@@ -73,7 +77,7 @@ def draw_weights(
     weights = np.full(count, 1.0 / count)
     for name, power in config.classes.items():
         if power:
-            weights *= _evened_by_class(_counts(index, get_task(name)), power)
+            weights *= _evened_by_class(_counts(index, _task(name, tasks)), power)
     if config.domains:
         domains = np.asarray(index.table.column("domain").to_pylist())
         _, group, sizes = np.unique(domains, return_inverse=True, return_counts=True)
@@ -85,10 +89,15 @@ def draw_weights(
     weights /= weights.sum()
     wanted = {
         (task.name, class_name): (_holds(index, task, class_name), share)
-        for task, shares in ((get_task(name), own) for name, own in config.at_least.items())
+        for task, shares in ((_task(name, tasks), own) for name, own in config.at_least.items())
         for class_name, share in shares.items()
     }
     return _raised(weights, wanted) if wanted else weights
+
+
+def _task(name: str, tasks: Sequence[Task]) -> Task:
+    own = [task for task in tasks if name in (task.name, task.slug)]
+    return own[0] if own else get_task(name)
 
 
 def _counts(index: PatchIndex, task: Task) -> NDArray[np.int64]:

@@ -190,18 +190,22 @@ def _hillshade(modality: Modality, image: NDArray[Any], valid: NDArray[np.bool_]
 
 
 def _classes(task: Task, label: NDArray[np.uint8]) -> _Panel:
-    ids = np.unique(label[label != IGNORE])
+    targets = np.unique(label[label != IGNORE])
 
     def draw(axes: Axes) -> None:
-        position = np.searchsorted(ids, label).clip(0, len(ids))
-        position[label == IGNORE] = len(ids)
-        found = [task.nomenclature.by_id(int(class_id)) for class_id in ids]
+        position = np.searchsorted(targets, label).clip(0, len(targets))
+        position[label == IGNORE] = len(targets)
+        found = [task.nomenclature.classes[target] for target in targets]
         colors = [*(c.color for c in found), _IGNORED_GREY]
         axes.imshow(
-            position, cmap=ListedColormap(colors), vmin=0, vmax=len(ids), interpolation="nearest"
+            position,
+            cmap=ListedColormap(colors),
+            vmin=0,
+            vmax=len(targets),
+            interpolation="nearest",
         )
         axes.set_title(f"{task.name}", fontsize=8)
-        share = [(label == c.id).mean() for c in found]
+        share = [(label == target).mean() for target in targets]
         handles = [
             Patch(facecolor=c.color, edgecolor="#555555", label=f"{c.name} {_percent(part)}")
             for c, part in sorted(zip(found, share, strict=True), key=lambda pair: -pair[1])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bocage.errors import ConfigError, DataError, unknown_name
+from bocage.errors import DataError, unknown_name
 from bocage.losses.segmentation import LossConfig, SegmentationLoss
 from bocage.nomenclatures import Task
 
@@ -19,10 +19,7 @@ class CompositeLoss(nn.Module):
         super().__init__()
         self.config = config
         self.slugs = {task.name: task.slug for task in tasks}
-        for option in ("class_weights", "task_weights"):
-            for name in getattr(config, option):
-                if name not in self.slugs:
-                    raise ConfigError(unknown_name(f"task in loss.{option}", name, self.slugs))
+        config.check(tasks)
         self.losses = nn.ModuleDict({task.name: SegmentationLoss(task, config) for task in tasks})
 
     def forward(

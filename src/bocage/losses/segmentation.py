@@ -9,6 +9,7 @@ Shapes: B samples, K classes, S scored classes, H x W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,8 +17,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from bocage.errors import ConfigError
-from bocage.nomenclatures import IGNORE, Task, get_task
+from bocage.errors import ConfigError, unknown_name
+from bocage.nomenclatures import IGNORE, TASKS, Task
 
 
 class LossConfig(BaseModel):
@@ -42,15 +43,10 @@ class LossConfig(BaseModel):
 
     @field_validator("class_weights")
     @classmethod
-    def _one_per_class(cls, by_task: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
-        named = {_official_name(name): weights for name, weights in by_task.items()}
-        for name, weights in named.items():
-            count = get_task(name).num_classes
-            if len(weights) != count or min(weights) < 0:
-                raise ValueError(
-                    f"{name} needs {count} weights, none negative; got {len(weights)}: {weights}"
-                )
-        return named
+    def _none_negative(cls, by_task: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+        if any(min(weights, default=0) < 0 for weights in by_task.values()):
+            raise ValueError(f"must not be negative, got {by_task}")
+        return {_official_name(name): weights for name, weights in by_task.items()}
 
     @field_validator("task_weights")
     @classmethod
@@ -64,6 +60,20 @@ class LossConfig(BaseModel):
         if self.kind == "focal" and self.label_smoothing:
             raise ValueError("label_smoothing has no meaning with kind=focal; set it to 0")
         return self
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Refuse options for other tasks, and weights that are not one per class."""
+        by_name = {task.name: task for task in tasks}
+        for option in ("class_weights", "task_weights"):
+            for name in getattr(self, option):
+                if name not in by_name:
+                    raise ConfigError(unknown_name(f"task in loss.{option}", name, by_name))
+        for name, weights in self.class_weights.items():
+            count = by_name[name].num_classes
+            if len(weights) != count:
+                raise ConfigError(
+                    f"loss.class_weights: {name} needs {count} weights, got {len(weights)}"
+                )
 
     def ineffective(self) -> dict[str, str]:
         """Options without effect, each with the reason.
@@ -79,10 +89,8 @@ class LossConfig(BaseModel):
 
 
 def _official_name(task: str) -> str:
-    try:
-        return get_task(task).name
-    except ConfigError as error:
-        raise ValueError(str(error)) from error
+    """The name of a task that comes with Bocage; any other may be a run's own."""
+    return next((t.name for t in TASKS.values() if task in (t.name, t.slug)), task)
 
 
 class SegmentationLoss(nn.Module):
@@ -103,10 +111,9 @@ class SegmentationLoss(nn.Module):
         scored = torch.from_numpy(task.scored).nonzero().squeeze(1)
         if not len(scored):
             raise ConfigError(f"task '{task.name}' has no scored class: nothing can be learnt")
-        ids = [land_class.id for land_class in task.nomenclature]
         table = torch.full((256,), IGNORE, dtype=torch.int64)
         for place, logit in enumerate(scored.tolist()):
-            table[ids[logit]] = place
+            table[logit] = place
         given = config.class_weights.get(task.name)
         weights = None if given is None else torch.tensor(given, dtype=torch.float32)[scored]
         # Not in the state: they follow from the task, and a checkpoint must not override them.

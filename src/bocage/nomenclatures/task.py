@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +39,9 @@ class Task:
     """Land cover or crops at one level: the label's band, its class list, its scored classes.
 
     `name` is also the label's name in networks and files; `band` counts from 1 as in GeoTIFF.
-    `recode` gives (raw value, class id) where raw values are not the ids of `nomenclature`.
+    A target is a class's place in `nomenclature`, which is also that of its logit. `recode` gives
+    (raw value, target) where raw values are not the ids of `nomenclature`. `source` is the file of
+    a task that does not come with Bocage.
     """
 
     name: str
@@ -48,6 +51,12 @@ class Task:
     nomenclature: Nomenclature
     recode: tuple[tuple[int, int], ...] = ()
     score_rule: ScoreRule = "scored_pixels"
+    source: str = ""
+
+    @property
+    def reference(self) -> str:
+        """What `get_task` finds it by, also in another process."""
+        return self.source or self.name
 
     @property
     def num_classes(self) -> int:
@@ -62,13 +71,13 @@ class Task:
     @cached_property
     def _table(self) -> NDArray[np.uint8]:
         table = np.full(256, IGNORE, dtype=np.uint8)
-        for raw, class_id in self.recode or ((i, i) for i in self.nomenclature.ids):
-            table[raw] = class_id
+        for raw, target in self.recode or ((i, k) for k, i in enumerate(self.nomenclature.ids)):
+            table[raw] = target
         return table
 
     @cached_property
     def _kept_ids(self) -> int:
-        """All raw values below this one are ids: a label of no others needs no look-up."""
+        """All raw values below this one are targets: a label of no others needs no look-up."""
         return int((self._table != np.arange(256)).argmax())
 
     def to_target(
@@ -120,9 +129,20 @@ TASKS: dict[str, Task] = {
 }
 
 
-def get_task(name: str) -> Task:
-    """The task of that official name or slug; `ConfigError` lists the valid ones."""
+def get_task(name: str | Task) -> Task:
+    """The task of that official name or slug, or of a YAML file (`bocage.nomenclatures.own`).
+
+    A task is returned as it is. `ConfigError` lists the valid names.
+    """
+    if isinstance(name, Task):
+        return name
     for task in TASKS.values():
         if name in (task.name, task.slug):
             return task
-    raise ConfigError(unknown_name("task", name, TASKS))
+    if name.endswith((".yaml", ".yml")):
+        from bocage.nomenclatures.own import load_task
+
+        return load_task(Path(name).resolve())
+    raise ConfigError(
+        unknown_name("task", name, TASKS) + ", or the YAML file of a class list of your own"
+    )

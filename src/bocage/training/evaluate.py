@@ -46,7 +46,7 @@ def evaluate(
         _refuse_other_classes(bundle_path, wanted, known[wanted.name])
     refuse_other_inputs(bundle_path, bundle.meta, plan.network.inputs)
     names = [item.modality for item in bundle.meta.network.inputs]
-    module = PatchDataModule(plan.data, names, [task.name for task in tasks], plan.seed)
+    module = PatchDataModule(plan.data, names, tasks, plan.seed)
     module.setup_split(split)
     total = module.count(split)
     matrices = {task.name: ConfusionMatrix(task, module.domains(split)) for task in tasks}

@@ -39,7 +39,7 @@ def fit(folder: RunFolder, plan: Plan, *, resume: bool = False, progress: bool =
     network, tasks, training = plan.network, plan.task_list, plan.training
     lightning.seed_everything(plan.seed, workers=True, verbose=False)
     names = [item.modality for item in network.inputs]
-    module = PatchDataModule(plan.data, names, [task.name for task in tasks], plan.seed)
+    module = PatchDataModule(plan.data, names, tasks, plan.seed)
     module.setup("fit")
     has_validation = module.has_validation
     if not has_validation and (training.select == "best" or training.patience is not None):

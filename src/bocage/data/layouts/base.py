@@ -14,8 +14,8 @@ from bocage.data.geotiff import crs_agree, epsg_of
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
 from bocage.modalities import Modality
-from bocage.nomenclatures import IGNORE, get_task
-from bocage.nomenclatures.task import UnknownLabels
+from bocage.nomenclatures import IGNORE, Task, get_task
+from bocage.nomenclatures.task import UNKNOWN, UnknownLabels
 from bocage.rasters import Grid, describe_crs
 from bocage.sample import Sample, Series
 
@@ -42,7 +42,7 @@ class Layout(Protocol):
         root: Path,
         record: PatchRecord,
         modalities: Sequence[str],
-        tasks: Sequence[str],
+        tasks: Sequence[str | Task],
         unknown_labels: UnknownLabels = "refuse",
     ) -> Sample:
         """The wanted sensors and labels of one patch; what the record does not list is absent.
@@ -122,7 +122,7 @@ def remap_codes(
     """Targets (H, W) uint8 from a source's own codes; checked before anything is renamed.
 
     255 (`IGNORE`) stays ignored. Any other code outside `table` is a `DataError` that names
-    `source`, or becomes `IGNORE` when `unknown="ignore"`.
+    `source`, or becomes `IGNORE` when `unknown="ignore"`, `UNKNOWN` when it is kept for later.
     """
     codes, positions = np.unique(raw, return_inverse=True)
     strange = [int(code) for code in codes if code != IGNORE and int(code) not in table]
@@ -132,7 +132,9 @@ def remap_codes(
             f"class list: {strange[:8]}. Correct the file, or set data.unknown_labels=ignore to "
             "leave these pixels out."
         )
-    renamed = np.array([table.get(int(code), IGNORE) for code in codes], dtype=np.uint8)
+    odd = UNKNOWN if unknown == "keep" else IGNORE
+    named = {IGNORE: IGNORE, **table}
+    renamed = np.array([named.get(int(code), odd) for code in codes], dtype=np.uint8)
     return renamed[positions].reshape(raw.shape)
 
 
@@ -159,10 +161,10 @@ def place(patch_id: str, grids: Mapping[Path, Grid]) -> dict[str, Any]:
     return {"crs": text, "transform": reference.transform.to_gdal()}
 
 
-def wanted_label_sets(tasks: Sequence[str], record: PatchRecord) -> dict[str, list[str]]:
-    """Label sets that the patch has, each with the names of the wanted tasks that read it."""
-    out: dict[str, list[str]] = {}
+def wanted_label_sets(tasks: Sequence[str | Task], record: PatchRecord) -> dict[str, list[Task]]:
+    """Label sets that the patch has, each with the wanted tasks that read it."""
+    out: dict[str, list[Task]] = {}
     for task in map(get_task, tasks):
         if task.label_set in record.paths:
-            out.setdefault(task.label_set, []).append(task.name)
+            out.setdefault(task.label_set, []).append(task)
     return out

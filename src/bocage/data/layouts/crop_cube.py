@@ -32,7 +32,7 @@ from bocage.modalities import (
     Modality,
     get_modality,
 )
-from bocage.nomenclatures import CROPS, CROPS_2, CROPS_3, IGNORE
+from bocage.nomenclatures import CROPS, CROPS_2, CROPS_3, IGNORE, Task
 from bocage.nomenclatures.task import UnknownLabels
 from bocage.sample import Sample, Series
 
@@ -125,7 +125,7 @@ class CropCube:
         root: Path,
         record: PatchRecord,
         modalities: Sequence[str],
-        tasks: Sequence[str],
+        tasks: Sequence[str | Task],
         unknown_labels: UnknownLabels = "refuse",
     ) -> Sample:
         """One tile; 20 m data are repeated onto the 10 m grid."""
@@ -153,13 +153,14 @@ class CropCube:
                         f"patch {record.patch_id}: {path.parent} has no {_FILES[SENTINEL2_MASK]}, "
                         "which holds six of the ten bands. Fetch it."
                     )
-        for label_set, names in wanted_label_sets(tasks, record).items():
+        for label_set, read_by in wanted_label_sets(tasks, record).items():
             path = record.path(root, label_set)
             with open_hdf5(path) as file:
                 grid = _place(file, window)
                 codes = _window(file["CT"], window)
-            for name in names:
-                labels[name] = remap_codes(codes, CROP_CODES[name], str(path), unknown_labels)
+            for task in read_by:
+                table = CROP_CODES[task.name]
+                labels[task.name] = remap_codes(codes, table, str(path), unknown_labels)
         return Sample(
             patch_id=record.patch_id,
             year=record.year,

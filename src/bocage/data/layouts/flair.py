@@ -38,7 +38,7 @@ from bocage.modalities import (
     SENTINEL2_SUPERPATCH,
     get_modality,
 )
-from bocage.nomenclatures import FLAIR1_TO_COSIA, LAND_COVER, get_task
+from bocage.nomenclatures import FLAIR1_TO_COSIA, LAND_COVER, Task
 from bocage.nomenclatures.task import UnknownLabels
 from bocage.rasters import Grid
 from bocage.sample import Sample, Series
@@ -125,7 +125,7 @@ class Flair:
         root: Path,
         record: PatchRecord,
         modalities: Sequence[str],
-        tasks: Sequence[str],
+        tasks: Sequence[str | Task],
         unknown_labels: UnknownLabels = "refuse",
     ) -> Sample:
         """One patch; bands 1 to 4 are the photograph, band 5 the height of objects.
@@ -135,13 +135,13 @@ class Flair:
         wanted = {get_modality(name).name for name in modalities} & set(record.paths)
         grids: dict[Path, Grid] = {}
         labels: dict[str, NDArray[np.uint8]] = {}
-        names = wanted_label_sets(tasks, record).get(LAND_COVER.label_set, ())
-        if names:
+        read_by = wanted_label_sets(tasks, record).get(LAND_COVER.label_set, ())
+        if read_by:
             path = record.path(root, LAND_COVER.label_set)
             raw, grids[path] = _read(path, 1, "a FLAIR mask")
             cosia = remap_codes(raw[0], FLAIR1_TO_COSIA, str(path), unknown_labels)
             labels = {
-                name: get_task(name).to_target(cosia, str(path), unknown_labels) for name in names
+                task.name: task.to_target(cosia, str(path), unknown_labels) for task in read_by
             }
         images: dict[str, NDArray[Any]] = {}
         photographs = wanted & {AERIAL_RGBI.name, AERIAL_HEIGHT.name}

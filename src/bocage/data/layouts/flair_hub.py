@@ -36,7 +36,7 @@ from bocage.modalities import (
     Modality,
     get_modality,
 )
-from bocage.nomenclatures import TASKS, get_task
+from bocage.nomenclatures import TASKS, Task
 from bocage.nomenclatures.task import UnknownLabels
 from bocage.rasters import Grid, open_raster
 from bocage.sample import Sample, Series
@@ -96,13 +96,13 @@ class FlairHub:
         root: Path,
         record: PatchRecord,
         modalities: Sequence[str],
-        tasks: Sequence[str],
+        tasks: Sequence[str | Task],
         unknown_labels: UnknownLabels = "refuse",
     ) -> Sample:
         """One patch; a missing product is an absent sensor, a wrong one a `DataError`."""
         grids: dict[Path, Grid] = {}
         labels: dict[str, NDArray[np.uint8]] = {}
-        for label_set, names in wanted_label_sets(tasks, record).items():
+        for label_set, read_by in wanted_label_sets(tasks, record).items():
             path = record.path(root, label_set)
             side = AERIAL_RGBI.size_px
             raw, grids[path] = read_geotiff(
@@ -112,9 +112,8 @@ class FlairHub:
                 size=(side, side),
                 what=label_set,
             )
-            for name in names:
-                task = get_task(name)
-                labels[name] = task.to_target(raw[task.band - 1], str(path), unknown_labels)
+            for task in read_by:
+                labels[task.name] = task.to_target(raw[task.band - 1], str(path), unknown_labels)
         images: dict[str, NDArray[Any]] = {}
         valid: dict[str, NDArray[np.bool_]] = {}
         series: dict[str, Series] = {}

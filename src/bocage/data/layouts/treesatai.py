@@ -35,8 +35,8 @@ from bocage.modalities import (
     Modality,
     get_modality,
 )
-from bocage.nomenclatures import IGNORE, LAND_COVER
-from bocage.nomenclatures.task import UnknownLabels
+from bocage.nomenclatures import IGNORE, LAND_COVER, Task
+from bocage.nomenclatures.task import UNKNOWN, UnknownLabels
 from bocage.rasters import Grid, read_bands
 from bocage.sample import Sample, Series
 
@@ -126,12 +126,12 @@ class TreeSatAI:
         root: Path,
         record: PatchRecord,
         modalities: Sequence[str],
-        tasks: Sequence[str],
+        tasks: Sequence[str | Task],
         unknown_labels: UnknownLabels = "refuse",
     ) -> Sample:
         """One sample; the label is the genus of the file name on every pixel."""
         wanted = [m for m in map(get_modality, modalities) if m.name in record.paths]
-        label = LAND_COVER.name in wanted_label_sets(tasks, record).get(_LABELS, ())
+        label = LAND_COVER in wanted_label_sets(tasks, record).get(_LABELS, ())
         grids: dict[Path, Grid] = {}
         images: dict[str, NDArray[Any]] = {}
         labels: dict[str, NDArray[np.uint8]] = {}
@@ -169,7 +169,7 @@ def _weak_label(patch_id: str, unknown: UnknownLabels) -> int:
             f"patch {patch_id}: genus '{genus}' has no land-cover class; known are "
             f"{', '.join(GENUS_TO_COSIA)}. Set data.unknown_labels=ignore to leave it unlabelled."
         )
-    return GENUS_TO_COSIA.get(genus, IGNORE)
+    return GENUS_TO_COSIA.get(genus, UNKNOWN if unknown == "keep" else IGNORE)
 
 
 def _dates(file: Any, key: str, field: int, path: Path) -> NDArray[np.datetime64]:
