@@ -11,6 +11,9 @@ from typing import Literal
 
 from bocage.errors import ConfigError, unknown_name
 
+COMMON_NODATA = -9999.0
+"""Means "no data" in floating-point rasters whether or not the file says so."""
+
 PATCH_SIZE_M = 102.4
 """Side of a FLAIR-HUB patch on the ground, metres."""
 
@@ -181,6 +184,16 @@ AERIAL_HEIGHT = Modality(
 )
 """Object height, the fifth band of FLAIR #1 and #2 aerial files, in steps of 0.2 m up to 51 m."""
 
+AERIAL_RGB = replace(
+    AERIAL_RGBI,
+    name="AERIAL_RGB",
+    slug="rgb",
+    bands=AERIAL_RGBI.bands[:3],
+    mean=AERIAL_RGBI.mean[:3],
+    std=AERIAL_RGBI.std[:3],
+)
+"""A photograph without infrared: most orthophotos in the world, and pictures from drones."""
+
 AERIAL_METADATA = Modality(
     name="AERIAL_METADATA",
     slug="metadata",
@@ -210,7 +223,14 @@ SENTINEL2_SUPERPATCH = replace(
 102.4 m wide: 10.24 pixels."""
 
 MODALITIES: dict[str, Modality] = {
-    m.name: m for m in (*FLAIR_HUB_INPUTS, AERIAL_HEIGHT, AERIAL_METADATA, SENTINEL2_SUPERPATCH)
+    m.name: m
+    for m in (
+        *FLAIR_HUB_INPUTS,
+        AERIAL_RGB,
+        AERIAL_HEIGHT,
+        AERIAL_METADATA,
+        SENTINEL2_SUPERPATCH,
+    )
 }
 
 CLOUDY_SERIES = frozenset({SENTINEL2_TS.name, SENTINEL2_SUPERPATCH.name})

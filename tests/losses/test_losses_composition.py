@@ -201,7 +201,7 @@ def test_impossible_settings(options: dict[str, object], message: str) -> None:
 def test_settings_for_other_tasks_and_missing_labels() -> None:
     with pytest.raises(ConfigError, match="task_weights"):
         CompositeLoss([LAND_COVER], LossConfig(task_weights={"crops": 2}))
-    with pytest.raises(ConfigError, match="unknown task in loss.class_weights 'corps'"):
+    with pytest.raises(ConfigError, match=r"unknown task in loss\.class_weights 'corps'"):
         CompositeLoss([CROPS], LossConfig(class_weights={"corps": (1.0,)}))
     with pytest.raises(ConfigError, match="needs 23 weights, got 2"):
         CompositeLoss([CROPS], LossConfig(class_weights={"crops": (1.0, 2.0)}))

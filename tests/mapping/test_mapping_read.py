@@ -9,7 +9,7 @@ from mapping_stubs import CRS, ORIGIN, aerial, bundle, write_raster
 from rasterio.transform import from_origin
 from rasterio.warp import transform as transform_points
 
-from bocage.mapping.config import MapConfig, Source
+from bocage.mapping import MapConfig, Source
 from bocage.mapping.job import prepare
 from bocage.mapping.predict import network_inputs, window_inputs
 from bocage.mapping.read import read_block

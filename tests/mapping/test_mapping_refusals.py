@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from rasterio.transform import Affine, from_origin
 
 from bocage.errors import ConfigError, DataError
+from bocage.imagery import read_dates
 from bocage.mapping import MapConfig, Source, map_area
-from bocage.mapping.sources import read_dates
 
 RGBI, DEM, S2, S1 = "AERIAL_RGBI", "DEM_ELEV", "SENTINEL2_TS", "SENTINEL1-ASC_TS"
 

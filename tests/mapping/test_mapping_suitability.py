@@ -110,7 +110,6 @@ def test_pixels_without_data_do_not_weigh(tmp_path: Path) -> None:
     values = np.full((4, 64, 64), 65_535, np.uint16)
     values[:, :24, :24] = np.random.default_rng(0).integers(200, 900, (4, 24, 24))
     path = write_raster(tmp_path / "spot.tif", values, resolution=1.6, nodata=65_535)
-    report = map_area(
-        bundle(ByValue("SPOT_RGBI"), ("SPOT_RGBI",), output_m=1.6), [Source("spot", path)], tmp_path / "out"
-    )
+    spot = bundle(ByValue("SPOT_RGBI"), ("SPOT_RGBI",), output_m=1.6)
+    report = map_area(spot, [Source("spot", path)], tmp_path / "out")
     assert report.maps

@@ -1,4 +1,4 @@
-"""`bocage data`: index and show."""
+"""`bocage data`: index and show; download and pack stand in files of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Index and look at imagery.", no_args_is_help=True)
+from bocage.cli import data_cut, data_download, data_pack, data_verify
+
+app = typer.Typer(help="Get, index and look at imagery.", no_args_is_help=True)
+app.command("cut")(data_cut.cut)
+app.command("download")(data_download.download)
+app.command("pack")(data_pack.pack)
+app.command("verify")(data_verify.verify)
 
 _ROOT = typer.Argument(help="The data set's folder.")
 _LAYOUT = typer.Option(help="flair-hub, flair, treesatai or crop-cube.")

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bocage.cli import imagery
 from bocage.errors import ConfigError
-
-_FILE = "FILE or FILE:BANDS (e.g. ortho.tif:1,2,3,4)"
-
-
-def split_bands(text: str) -> tuple[str, tuple[int, ...] | None]:
-    """A file and the bands chosen behind a colon: `a.tif:4,1,2` to ("a.tif", (4, 1, 2))."""
-    match = re.fullmatch(r"(.+):(\d+(?:,\d+)*)", text)
-    if match is None:
-        return text, None
-    return match.group(1), tuple(int(band) for band in match.group(2).split(","))
 
 
 def map_area(
@@ -27,22 +17,23 @@ def map_area(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value, e.g. overlap_px=256", metavar="K=V…")
     ] = None,
-    aerial: Annotated[str | None, typer.Option(help=f"Red, green, blue, NIR: {_FILE}.")] = None,
-    historical: Annotated[str | None, typer.Option(help="Panchromatic.")] = None,
-    elevation: Annotated[str | None, typer.Option(help="Surface and terrain, metres.")] = None,
-    height: Annotated[str | None, typer.Option(help="Object height, uint8, 0.2 m.")] = None,
-    spot: Annotated[str | None, typer.Option(help="Red, green, blue, NIR reflectance.")] = None,
-    sentinel2: Annotated[str | None, typer.Option(help="Ten bands per date.")] = None,
-    sentinel2_dates: Annotated[
-        Path | None, typer.Option("--sentinel2-dates", "--dates", help="One date per line.")
+    aerial: imagery.Aerial = None,
+    rgb: imagery.Rgb = None,
+    historical: imagery.Historical = None,
+    elevation: imagery.Elevation = None,
+    height: imagery.Height = None,
+    spot: imagery.Spot = None,
+    sentinel2: imagery.Sentinel2 = None,
+    sentinel2_dates: imagery.Sentinel2Dates = None,
+    sentinel2_mask: imagery.Sentinel2Mask = None,
+    sentinel1_asc: imagery.Sentinel1 = None,
+    sentinel1_asc_dates: imagery.Dates = None,
+    sentinel1_desc: imagery.Sentinel1 = None,
+    sentinel1_desc_dates: imagery.Dates = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="What runs the network: torch (default), onnxruntime or openvino."),
     ] = None,
-    sentinel2_mask: Annotated[
-        str | None, typer.Option(help="Snow and cloud probability per date.")
-    ] = None,
-    sentinel1_asc: Annotated[str | None, typer.Option(help="VV and VH per date, linear.")] = None,
-    sentinel1_asc_dates: Annotated[Path | None, typer.Option(help="One date per line.")] = None,
-    sentinel1_desc: Annotated[str | None, typer.Option(help="VV and VH per date, linear.")] = None,
-    sentinel1_desc_dates: Annotated[Path | None, typer.Option(help="One date per line.")] = None,
 ) -> None:
     """Map an area of any size: one Cloud-Optimised GeoTIFF per task on exactly the input's grid.
 
@@ -51,29 +42,18 @@ def map_area(
     """
     from bocage.cli.console import progress, start_log
     from bocage.config import parse_options
-    from bocage.mapping import MapConfig, Source
+    from bocage.mapping import MapConfig
     from bocage.mapping import map_area as run_map
     from bocage.models import load_bundle
     from bocage.training import RunFolder
 
-    config = parse_options(MapConfig, overrides or [])
-    given = {
-        "aerial": (aerial, None, None),
-        "historical": (historical, None, None),
-        "elevation": (elevation, None, None),
-        "height": (height, None, None),
-        "spot": (spot, None, None),
-        "sentinel2": (sentinel2, sentinel2_dates, sentinel2_mask),
-        "sentinel1-asc": (sentinel1_asc, sentinel1_asc_dates, None),
-        "sentinel1-desc": (sentinel1_desc, sentinel1_desc_dates, None),
-    }
-    sources = []
-    for modality, (text, dates, mask) in given.items():
-        if text is not None:
-            path, bands = split_bands(text)
-            sources.append(Source(modality, path, dates, mask, bands))
-        elif dates is not None or mask is not None:
-            raise ConfigError(f"dates or a mask are given for {modality}, but not its images")
+    sources = imagery.sources(locals())
+    words = list(overrides or [])
+    if backend is not None:
+        if any(word.startswith("backend=") for word in words):
+            raise ConfigError("--backend and backend=… are both given. Give one of them.")
+        words.append(f"backend={backend}")
+    config = parse_options(MapConfig, words)
     bundle_path = RunFolder(run).bundle if run.is_dir() else run
     start_log()
     with progress(f"mapping {output}") as advance:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,9 +64,11 @@ def load_for_bundle(meta: BundleMeta, source: str, overrides: Sequence[str] = ()
     return validate(RunConfig, document, source)
 
 
-def parse_options(model: type[Model], overrides: Sequence[str]) -> Model:
-    """Options of one config from `key=value` words, with the same errors as a file's."""
-    document: dict[str, Any] = {}
+def parse_options(
+    model: type[Model], overrides: Sequence[str], given: Mapping[str, Any] | None = None
+) -> Model:
+    """One config from plain values and `key=value` words over them, with a file's errors."""
+    document: dict[str, Any] = dict(given or {})
     for override in overrides:
         _assign(document, *_parse_override(override), override)
     return validate(model, document, "options")

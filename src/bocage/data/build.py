@@ -14,10 +14,12 @@ import numpy as np
 from bocage.data.config import index_path
 from bocage.data.index import PatchIndex
 from bocage.data.layouts import Layout, get_layout
+from bocage.data.layouts.base import label_tasks
+from bocage.data.pack.source import remote_address
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
 from bocage.modalities import get_modality
-from bocage.nomenclatures import IGNORE, TASKS, get_task
+from bocage.nomenclatures import IGNORE
 from bocage.sample import Sample
 
 _log = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ def open_index(
     In a folder that is read-only the index serves this run and is built again by the next.
     """
     path = index_path(root) if path is None else path
-    if not path.is_file():
+    if remote_address(path) is None and not path.is_file():
         _log.info("no index at %s yet: reading %s once", path, root)
         index = build_index(root, layout, progress)
         if is_read_only(path.parent):
@@ -107,7 +109,7 @@ def _complete(
         problems.append(f"patch {record.patch_id}: no dates for {', '.join(undated)}, left out")
         paths = {n: p for n, p in record.paths.items() if n not in undated}
         record = replace(record, paths=paths)
-    tasks = [task.name for task in TASKS.values() if task.label_set in record.paths]
+    tasks = [task for task in label_tasks(layout, root) if task.label_set in record.paths]
     # Without a label the footprint is that of an image, or else of a series.
     sensors = sorted(record.sensors, key=lambda name: get_modality(name).series)[:1]
     try:
@@ -117,9 +119,10 @@ def _complete(
             sample = layout.read(root, record, sensors, tasks, "ignore")
     except DataError as error:
         return None, [*problems, f"patch {record.patch_id} left out: {error}"]
+    labels = [(task, sample.labels[task.name]) for task in tasks if task.name in sample.labels]
     counts = {
-        name: np.bincount(label[label != IGNORE], minlength=get_task(name).num_classes)
-        for name, label in sample.labels.items()
+        task.name: np.bincount(label[label != IGNORE], minlength=task.num_classes)
+        for task, label in labels
     }
     epsg, bounds = _footprint(sample)
     return replace(record, epsg=epsg, bounds=bounds, class_counts=counts or None), problems

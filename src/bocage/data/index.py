@@ -4,14 +4,16 @@ Columns: `patch_id`, `domain`, `roi`, `year`; `split_*` as the dataset names the
 `bottom`, `right`, `top` in that CRS; `geometry`, the footprint in longitude and latitude (WGS 84),
 so that domains in different CRS share one map; `path:<NAME>`; `dates:<NAME>`, ISO days separated
 by blanks (patches of one ROI share their dates: as text they are stored, and held in memory, once
-per ROI); `counts:<TASK>`, pixels per class; `window` for patches cut out of larger files.
+per ROI); `counts:<TASK>`, pixels per class; `clear:<NAME>`, per date of a series one byte with the
+share of clear pixels in whole percent, and `clear_dates:<NAME>`, how many dates that makes
+(`bocage.data.clearness`); `window` for patches cut out of larger files.
 Layout name and format version stand in the file's own metadata; the root folder does not.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bocage.data.pack.source import byte_source, remote_address
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.files import atomic_path
-from bocage.nomenclatures import get_task
+from bocage.modalities import SENTINEL2_TS
+from bocage.nomenclatures import Task, get_task
 
 __all__ = ["PatchIndex", "PatchRecord"]
 
 FORMAT_VERSION = 1
 _METADATA_KEY = b"bocage-index"
 _PATH, _DATES, _COUNTS = "path:", "dates:", "counts:"
+CLEAR, CLEAR_DATES = "clear:", "clear_dates:"
 # GeoParquet 1.1; without a "crs" entry the coordinates are OGC:CRS84, longitude before latitude.
 _GEO = {
     "version": "1.1.0",
@@ -73,27 +78,34 @@ class PatchIndex:
             columns[_DATES + name] = _repeated([_dates_text(r.dates.get(name)) for r in records])
         for name in _all_keys(r.class_counts or {} for r in records):
             counts = [(r.class_counts or {}).get(name) for r in records]
-            columns[_COUNTS + name] = pa.array(counts, pa.list_(pa.int64()))
+            columns[_COUNTS + name] = pa.array(counts, _list_of(pa.int64()))
         if any(r.window is not None for r in records):
-            columns["window"] = pa.array([r.window for r in records], pa.list_(pa.int32()))
+            columns["window"] = pa.array([r.window for r in records], _list_of(pa.int32()))
         columns["geometry"] = pa.array(_footprints(records), pa.binary())
         return cls(pa.table(columns), layout, problems)
 
     @classmethod
     def read(
-        cls, path: Path, names: Collection[str] | None = None, counts: bool = True
+        cls,
+        path: Path,
+        names: Collection[str] | None = None,
+        counts: bool | Collection[str] = True,
     ) -> PatchIndex:
-        """Open an index written by `write`.
+        """Open an index written by `write`, at a path or at an address such as s3://bucket/….
 
         `names` (modalities, label sets) limits the paths and dates that are held in memory, and
-        `counts=False` leaves the class counts on disk: a run opens what it uses.
+        `counts` to those of some tasks, or to none; False also leaves the clear shares of single
+        dates on disk: a run opens what it uses.
         """
-        if not path.is_file():
+        where: Any = path
+        if remote_address(path) is not None:
+            where = pa.py_buffer(byte_source(path.parent).whole(path.name))
+        elif not path.is_file():
             raise DataError(
                 f"{path}: no index there. Build it with 'bocage data index ROOT --layout LAYOUT'."
             )
         try:
-            schema = pq.read_schema(path)
+            schema = pq.read_schema(_reader(where))
             header = json.loads((schema.metadata or {}).get(_METADATA_KEY, b"{}"))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(
@@ -107,8 +119,8 @@ class PatchIndex:
                 "with 'bocage data index ROOT --layout LAYOUT'."
             )
         columns = [c for c in schema.names if _is_wanted(c, names, counts)]
-        repeated = [c for c in columns if c in ("domain", "roi") or c.startswith(("split", _DATES))]
-        with pq.ParquetFile(path, memory_map=True, read_dictionary=repeated) as file:
+        repeated = [c for c in columns if _is_repeated(c)]
+        with pq.ParquetFile(_reader(where), memory_map=True, read_dictionary=repeated) as file:
             return cls(file.read(columns=columns).combine_chunks(), header["layout"])
 
     def write(self, path: Path) -> None:
@@ -181,6 +193,47 @@ class PatchIndex:
         columns = [c for c in self.table.column_names if _is_wanted(c, names, counts=False)]
         return PatchIndex(self.table.select(columns), self.layout, self.problems)
 
+    def part(self, start: int, stop: int) -> PatchIndex:
+        """The rows from `start` to before `stop`, free of what they shared with the others."""
+        table = self.table.slice(start, stop - start)
+        plain = [_plain(field.type) for field in table.schema]
+        schema = pa.schema([f.with_type(t) for f, t in zip(table.schema, plain, strict=True)])
+        return PatchIndex(table.cast(schema).combine_chunks(), self.layout)
+
+    def moved(
+        self, rows: Sequence[int], paths: Sequence[Mapping[str, str]], layout: str
+    ) -> PatchIndex:
+        """These rows as the index of another layout, in which their files lie at `paths`."""
+        table = self.table.take(pa.array(rows, pa.int64()))
+        for name in table.column_names:
+            if name.startswith(_PATH):
+                found = [path.get(name.removeprefix(_PATH)) for path in paths]
+                place = table.column_names.index(name)
+                table = table.set_column(place, name, pa.array(found, pa.string()))
+        # A window says where a patch lies in a file of many.
+        kept = [name for name in table.column_names if name != "window"]
+        return PatchIndex(table.select(kept).combine_chunks(), layout)
+
+    @classmethod
+    def joined(cls, parts: Sequence[PatchIndex]) -> PatchIndex:
+        """The rows of several indexes of one dataset, in order."""
+        table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
+        for place, name in enumerate(table.column_names):
+            if _is_repeated(name):
+                encoded = table.column(place).combine_chunks().dictionary_encode()
+                table = table.set_column(place, name, encoded)
+        return cls(table.combine_chunks(), parts[0].layout)
+
+    def with_column(self, name: str, values: pa.Array) -> PatchIndex:
+        """The same patches with a further column, or another one in place of that of this name."""
+        column = values.dictionary_encode() if _is_repeated(name) else values
+        if name in self.table.column_names:
+            place = self.table.column_names.index(name)
+            table = self.table.set_column(place, name, column)
+        else:
+            table = self.table.append_column(name, column)
+        return PatchIndex(table, self.layout, self.problems)
+
     def available(self) -> dict[str, int]:
         """Modality or label set to the number of patches that have it."""
         return {
@@ -196,11 +249,15 @@ class PatchIndex:
         domains: Collection[str] | None = None,
         rois: Collection[str] | None = None,
         present: Collection[str] = (),
+        class_share: Mapping[str, Mapping[str, float]] | None = None,
+        clear_dates: int | None = None,
     ) -> PatchIndex:
         """The patches that meet every given condition, in the same order.
 
-        `present` are modalities or label sets that must have a file. An unknown split column or a
-        domain that the index does not hold is a `ConfigError`.
+        `present` are modalities or label sets that must have a file. `class_share` gives, by task
+        and class name, the least share of a patch's labelled pixels; `clear_dates` the least
+        number of clear Sentinel-2 dates. An unknown split column, task or class, a domain that the
+        index does not hold, and a condition on what it was built without are `ConfigError`s.
         """
         mask = np.ones(len(self), dtype=bool)
         if splits is not None:
@@ -224,6 +281,10 @@ class PatchIndex:
                 mask[:] = False
             else:
                 mask &= pc.is_valid(self.table.column(_PATH + name)).to_numpy()
+        for task, shares in (class_share or {}).items():
+            mask &= self._holds(task, shares)
+        if clear_dates is not None:
+            mask &= self.clear_dates() >= clear_dates
         return PatchIndex(self.table.filter(pa.array(mask)).combine_chunks(), self.layout)
 
     def record(self, patch_id: str) -> PatchRecord:
@@ -235,16 +296,50 @@ class PatchIndex:
             raise ConfigError(message if len(message) < 400 else message[:400] + " …")
         return self[position]
 
-    def class_counts(self, task: str) -> NDArray[np.int64]:
+    def class_counts(self, task: str | Task) -> NDArray[np.int64]:
         """Pixels per patch and class, (patches, num_classes); 0 where a patch has no label."""
-        wanted = get_task(task)
-        out = np.zeros((len(self), wanted.num_classes), dtype=np.int64)
-        if _COUNTS + wanted.name in self.table.column_names:
-            column = self.table.column(_COUNTS + wanted.name)
-            rows = np.flatnonzero(pc.is_valid(column).to_numpy())
-            values = pc.list_flatten(column).to_numpy()
-            out[rows] = values.reshape(len(rows), wanted.num_classes)
+        out = np.zeros((len(self), get_task(task).num_classes), dtype=np.int64)
+        rows, counts = self._stored_counts(task)
+        out[rows] = counts
         return out
+
+    def clear_dates(self, name: str = SENTINEL2_TS.name) -> NDArray[np.int16]:
+        """Clear dates per patch (the default of `SeriesConfig`), (patches,); -1 where unknown."""
+        if CLEAR_DATES + name not in self.table.column_names:
+            raise ConfigError(
+                f"the index does not know how many dates of {name} are clear. Build it again with "
+                "'bocage data index', without --no-clear-dates."
+            )
+        column = self.table.column(CLEAR_DATES + name)
+        return np.asarray(pc.fill_null(column, -1).to_numpy(), dtype=np.int16)
+
+    def _stored_counts(self, task: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of the patches with a label, and their pixels per class, not copied."""
+        wanted = get_task(task)
+        if _COUNTS + wanted.name not in self.table.column_names:
+            return np.zeros(0, np.int64), np.zeros((0, wanted.num_classes), np.int64)
+        column = self.table.column(_COUNTS + wanted.name).combine_chunks()
+        rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        return rows, column.flatten().to_numpy().reshape(len(rows), wanted.num_classes)
+
+    def _holds(self, task: str, shares: Mapping[str, float]) -> NDArray[np.bool_]:
+        classes = get_task(task).nomenclature.names
+        if _COUNTS + get_task(task).name not in self.table.column_names:
+            raise ConfigError(
+                f"the index has no class counts of {get_task(task).name}: it was opened without, "
+                "or the data set has no such labels."
+            )
+        rows, counts = self._stored_counts(task)
+        total = np.maximum(counts.sum(axis=1), 1)
+        found = np.ones(len(rows), dtype=bool)
+        for name, share in shares.items():
+            if name not in classes:
+                raise ConfigError(unknown_name(f"class of {task}", name, classes))
+            found &= counts[:, classes.index(name)] >= share * total
+            found &= counts[:, classes.index(name)] > 0
+        mask = np.zeros(len(self), dtype=bool)
+        mask[rows] = found
+        return mask
 
     def _among(self, column: str, values: Collection[str]) -> NDArray[np.bool_]:
         chosen = pa.array(sorted(values), pa.string())
@@ -252,8 +347,27 @@ class PatchIndex:
         return np.asarray(found.to_numpy(), dtype=bool)
 
 
+def _reader(where: Any) -> Any:
+    """What Parquet reads from: a path as it is, a buffer from its start."""
+    return pa.BufferReader(where) if isinstance(where, pa.Buffer) else where
+
+
+def _list_of(values: pa.DataType) -> pa.DataType:
+    """A list as Parquet names its elements: an index just built equals one that was read."""
+    return pa.list_(pa.field("element", values))
+
+
 def _repeated(values: list[str | None]) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode()
+
+
+def _is_repeated(column: str) -> bool:
+    """Columns of few different texts, held once each."""
+    return column in ("domain", "roi") or column.startswith(("split", _DATES))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _all_keys(mappings: Any) -> list[str]:
@@ -264,9 +378,12 @@ def _family(row: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     return [(name.removeprefix(prefix), v) for name, v in row.items() if name.startswith(prefix)]
 
 
-def _is_wanted(column: str, names: Collection[str] | None, counts: bool) -> bool:
+def _is_wanted(column: str, names: Collection[str] | None, counts: bool | Collection[str]) -> bool:
     if column.startswith(_COUNTS):
-        return counts
+        wanted = counts if isinstance(counts, bool) else {get_task(name).name for name in counts}
+        return wanted if isinstance(wanted, bool) else column.removeprefix(_COUNTS) in wanted
+    if column.startswith(CLEAR):
+        return counts is True
     if names is None:
         return True
     if column.startswith((_PATH, _DATES)):

@@ -1,30 +1,10 @@
-"""What a map is made from (`Source`) and how (`MapConfig`)."""
+"""How a map is made: the frozen `MapConfig`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-
-@dataclass(frozen=True)
-class Source:
-    """One sensor's raster over the area; any extent, and any CRS and resolution but the finest's.
-
-    `modality` is an official name or a slug. `path` is a file or anything else that GDAL opens.
-    A series has its dates in the text file `dates`, one `YYYYMMDD` or `YYYY-MM-DD` per line, in
-    the order of the bands (all bands of the first date, then all of the second). `mask` is the
-    snow and cloud raster of a Sentinel-2 series, two bands per date. `bands`, counted from 1, are
-    those of the file that hold the modality's bands, for a file that holds more.
-    """
-
-    modality: str
-    path: Path | str
-    dates: Path | None = None
-    mask: Path | str | None = None
-    bands: tuple[int, ...] | None = None
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class MapConfig(BaseModel):
@@ -46,8 +26,12 @@ class MapConfig(BaseModel):
     more and pays for the fresh memory that large batches take each time."""
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`."""
+    backend: Literal["torch", "onnxruntime", "openvino"] = "torch"
+    """What runs the network. `onnxruntime` and `openvino` run on CPUs, from an ONNX file that is
+    made when the run starts."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Number format of the network's arithmetic; blending is always in float32."""
+    """Number format of the network's arithmetic; blending is always in float32. ONNX Runtime knows
+    float32 only."""
     confidence: bool = True
     """Also write the probability of the chosen class."""
     year: int | None = Field(default=None, ge=1900, le=2200)
@@ -58,3 +42,17 @@ class MapConfig(BaseModel):
     than what the network has learnt from."""
     overwrite: bool = False
     """Replace a map that stands in the output folder, and forget blocks of an earlier run."""
+
+    @model_validator(mode="after")
+    def _backend_can(self) -> MapConfig:
+        if self.backend != "torch" and self.device not in ("auto", "cpu"):
+            raise ValueError(
+                f"backend={self.backend} runs on CPUs, not on device={self.device}; use "
+                "backend=torch, or device=cpu"
+            )
+        if self.backend == "onnxruntime" and self.precision == "bf16":
+            raise ValueError(
+                "backend=onnxruntime has no bf16 arithmetic on CPUs; use precision=float32, or "
+                "backend=openvino"
+            )
+        return self

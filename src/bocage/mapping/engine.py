@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bocage.errors import DataError
+from bocage.imagery import Source
+from bocage.mapping.backends import backend_packages, choose_backend, open_predictor
 from bocage.mapping.blend import Blender, BlockResult
-from bocage.mapping.config import MapConfig, Source
+from bocage.mapping.config import MapConfig
 from bocage.mapping.job import Job, plan_record, prepare
 from bocage.mapping.plan import Block
 from bocage.mapping.predict import (
     Predictor,
     batches,
-    choose_device,
     network_inputs,
     window_inputs,
 )
@@ -78,17 +79,18 @@ def map_area(
     """
     config = config or MapConfig()
     began = time.perf_counter()
-    device = choose_device(config.device)
+    device = choose_backend(config)
     job = prepare(bundle, sources, config)
-    work = open_workspace(
-        out, plan_record(job, bundle, sources, config), job.stems, config.overwrite
-    )
+    record = plan_record(job, bundle, sources, config)
+    work = open_workspace(out, record, job.stems, config.overwrite)
     clock = Clock(device)
     blocks = job.plan.blocks
     todo = [block for block in blocks if not work.is_complete(block)]
     failed: list[FailedBlock] = []
     if todo:
-        predictor = Predictor(bundle.network, device, config.precision)
+        window_px = job.plan.lattice.window_px
+        network_file = work.network_file(record["weights"], window_px)
+        predictor = open_predictor(bundle, config, device, window_px, network_file)
         if progress:
             progress(len(blocks) - len(todo), len(blocks))
         outcomes = _run_blocks(job, bundle, todo, work, predictor, config, clock)
@@ -257,8 +259,9 @@ def _report(
         warnings=job.warnings,
         year=job.year if any(s.dates is not None for s in job.sensors) else None,
         device=str(clock.device),
+        backend=config.backend,
         precision=config.precision,
         seconds={**clock.seconds, "total": total_s},
         km2_per_s=computed * pixel_km2 / total_s,
-        versions=versions(),
+        versions=versions(*backend_packages(config.backend)),
     )

@@ -10,11 +10,18 @@ import numpy as np
 
 from bocage import __version__
 from bocage.errors import ConfigError, unknown_name
+from bocage.imagery import (
+    Sensor,
+    SensorGrid,
+    Source,
+    bounds_in,
+    check_cover,
+    choose_reference,
+    inspect,
+)
 from bocage.mapping.blend import TaskOutput
-from bocage.mapping.config import MapConfig, Source
+from bocage.mapping.config import MapConfig
 from bocage.mapping.plan import Plan, alignment_unit, as_fraction, choose_block_px, make_lattice
-from bocage.mapping.resample import SensorGrid
-from bocage.mapping.sources import Sensor, bounds_in, check_cover, choose_reference, inspect
 from bocage.mapping.suitability import check_suits
 from bocage.mapping.workspace import file_identity, network_digest
 from bocage.mapping.write import Layer
@@ -215,6 +222,7 @@ def plan_record(
         "window_px": lattice.window_px,
         "overlap_px": lattice.overlap_px,
         "block_px": job.plan.block_px,
+        "backend": config.backend,
         "precision": config.precision,
         "confidence": config.confidence,
         "year": job.year,

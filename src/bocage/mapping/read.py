@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bocage.imagery import SNOW_CLOUD, Range, Sensor, SensorGrid, read_raster, reading_of
 from bocage.mapping.plan import Block, Plan, mirrored
-from bocage.mapping.resample import SNOW_CLOUD, Range, SensorGrid, read_raster, reading_of
-from bocage.mapping.sources import Sensor
 from bocage.sample import Series
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import platform
 import time
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ class MapReport:
     warnings: tuple[str, ...]
     year: int | None
     device: str
+    backend: str
     precision: str
     seconds: dict[str, float]
     km2_per_s: float
@@ -89,12 +91,13 @@ class Clock:
             self.seconds[name] += time.perf_counter() - start
 
 
-def versions() -> dict[str, str]:
-    """The software that made a map."""
+def versions(*packages: str) -> dict[str, str]:
+    """The software that made a map, with further `packages` that took part."""
     return {
         "bocage": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "rasterio": rasterio.__version__,
         "gdal": rasterio.__gdal_version__,
+        **{name: importlib.metadata.version(name) for name in packages},
     }

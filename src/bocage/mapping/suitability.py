@@ -18,7 +18,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError
-from bocage.mapping.sources import RasterFile, Sensor
+from bocage.imagery import RasterFile, Sensor
 from bocage.modalities import Modality
 from bocage.models.inputs import InputConfig, Preparation
 from bocage.rasters import open_raster

@@ -46,6 +46,10 @@ class Workspace:
         """The finished file of one layer."""
         return self.out / f"{stem}.tif"
 
+    def network_file(self, weights: str, window_px: int) -> Path:
+        """The exported network of that digest, laid out for windows of that size."""
+        return self.folder / f"network_{weights[:16]}_{window_px}.onnx"
+
     def _marker(self, block: Block) -> Path:
         return self.folder / f"{block.index:06d}.json"
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import Tensor, nn
 
 from bocage.errors import ConfigError, DataError, unknown_name
-from bocage.modalities import Modality, get_modality
+from bocage.modalities import COMMON_NODATA, Modality, get_modality
 
 DSM_STATISTICS = (326.43, 535.41)
 """Mean and spread of surface altitude in metres: FLAIR-HUB paper, Table VIII."""
@@ -23,9 +23,6 @@ Sentinel-1 (about -25 dB), +30 dB is reached by strong corner reflectors only.""
 
 ALTITUDE_RANGE_M = (-500.0, 9000.0)
 """Altitudes on Earth. Anything beyond is some producer's nodata (-9999, -32768, -3.4e38)."""
-
-COMMON_NODATA = -9999.0
-"""Means "no data" in floating-point rasters whether or not the file says so."""
 
 
 def prepared_statistics(modality: Modality) -> dict[str, tuple[float, float]]:

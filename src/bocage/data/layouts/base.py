@@ -14,7 +14,7 @@ from bocage.data.geotiff import crs_agree, epsg_of
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
 from bocage.modalities import Modality
-from bocage.nomenclatures import IGNORE, Task, get_task
+from bocage.nomenclatures import IGNORE, TASKS, Task, get_task
 from bocage.nomenclatures.task import UNKNOWN, UnknownLabels
 from bocage.rasters import Grid, describe_crs
 from bocage.sample import Sample, Series
@@ -49,6 +49,10 @@ class Layout(Protocol):
 
         Raises `DataError` that names the patch or file, the finding and the remedy.
         """
+
+    def own_tasks(self, root: Path) -> tuple[Task, ...]:
+        """Tasks of the dataset's own class lists, beside those that come with Bocage."""
+        return ()
 
 
 def need_folder(root: Path) -> None:
@@ -159,6 +163,11 @@ def place(patch_id: str, grids: Mapping[Path, Grid]) -> dict[str, Any]:
     code = epsg_of(crs)
     text = f"EPSG:{code}" if code is not None else (crs.to_wkt() if crs else None)
     return {"crs": text, "transform": reference.transform.to_gdal()}
+
+
+def label_tasks(layout: Layout, root: Path) -> tuple[Task, ...]:
+    """Every task whose labels the dataset under `root` may hold."""
+    return (*TASKS.values(), *layout.own_tasks(root))
 
 
 def wanted_label_sets(tasks: Sequence[str | Task], record: PatchRecord) -> dict[str, list[Task]]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bocage.data.layouts.base import (
+    Layout,
     load_h5py,
     make_series,
     need_folder,
@@ -77,7 +78,7 @@ CROP_CODES = {
 """Task to {code in the file: class id or 255}."""
 
 
-class CropCube:
+class CropCube(Layout):
     """Crop cubes cut into patches. See `bocage.data.layouts.base.Layout`."""
 
     name = "crop-cube"

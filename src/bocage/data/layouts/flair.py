@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bocage.data.geotiff import read_geotiff
-from bocage.data.layouts.base import need_folder, place, remap_codes, wanted_label_sets
+from bocage.data.layouts.base import Layout, need_folder, place, remap_codes, wanted_label_sets
 from bocage.data.layouts.flair_series import read_products, read_superpatch
 from bocage.data.layouts.flair_tables import (
     centroid_tables,
@@ -81,7 +81,7 @@ def official_splits(department: str) -> dict[str, str]:
     return out
 
 
-class Flair:
+class Flair(Layout):
     """The archives of FLAIR #1 and #2. See `bocage.data.layouts.base.Layout`."""
 
     name = "flair"

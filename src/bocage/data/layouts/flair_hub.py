@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from bocage.data.geotiff import read_geotiff
 from bocage.data.layouts import flair_hub_metadata as metadata
 from bocage.data.layouts.base import (
+    Layout,
     image_valid,
     make_series,
     need_folder,
@@ -55,7 +56,7 @@ _LABEL_BANDS = {
 _PRODUCTS = frozenset({m.file_tag for m in FLAIR_HUB_INPUTS} | {SENTINEL2_MASK} | set(_LABEL_BANDS))
 
 
-class FlairHub:
+class FlairHub(Layout):
     """The official folder layout. See `bocage.data.layouts.base.Layout`."""
 
     name = "flair-hub"

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bocage.data.layouts.base import (
+    Layout,
     load_h5py,
     make_series,
     need_folder,
@@ -62,7 +63,7 @@ GENUS_TO_COSIA = {
 """Genus, as TreeSatAI's file names spell it, to CoSIA id."""
 
 
-class TreeSatAI:
+class TreeSatAI(Layout):
     """TreeSatAI-TS samples. See `bocage.data.layouts.base.Layout`."""
 
     name = "treesatai"

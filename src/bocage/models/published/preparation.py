@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bocage.models.inputs import COMMON_NODATA, InputConfig, Preparation
+from bocage.modalities import COMMON_NODATA
+from bocage.models.inputs import InputConfig, Preparation
 from bocage.models.layers import take_rows
 from bocage.models.published.utae import Frames
 

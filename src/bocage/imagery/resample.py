@@ -21,9 +21,8 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from bocage.errors import DataError
-from bocage.mapping.sources import RasterFile, bounds_in
-from bocage.modalities import SENTINEL2_MASK_BANDS, Modality
-from bocage.models.inputs import COMMON_NODATA
+from bocage.imagery.sources import RasterFile, bounds_in
+from bocage.modalities import COMMON_NODATA, SENTINEL2_MASK_BANDS, Modality
 from bocage.rasters import Grid, open_raster
 
 ALIGNED_PX = 0.05

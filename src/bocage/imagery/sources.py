@@ -21,7 +21,6 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError
-from bocage.mapping.config import Source
 from bocage.modalities import (
     MODALITIES,
     SENTINEL2_MASK_BANDS,
@@ -37,6 +36,24 @@ SAME_SIZE = 0.01
 """Pixel sizes that differ by less than this share are called equal."""
 _METRES_PER_DEGREE = 111_320.0
 _PROBE_PX = 256
+
+
+@dataclass(frozen=True)
+class Source:
+    """One sensor's raster over the area; any extent, and any CRS and resolution but the finest's.
+
+    `modality` is an official name or a slug. `path` is a file or anything else that GDAL opens.
+    A series has its dates in the text file `dates`, one `YYYYMMDD` or `YYYY-MM-DD` per line, in
+    the order of the bands (all bands of the first date, then all of the second). `mask` is the
+    snow and cloud raster of a Sentinel-2 series, two bands per date. `bands`, counted from 1, are
+    those of the file that hold the modality's bands, for a file that holds more.
+    """
+
+    modality: str
+    path: Path | str
+    dates: Path | None = None
+    mask: Path | str | None = None
+    bands: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +151,7 @@ def choose_reference(sensors: Sequence[Sensor], output_resolution_m: float) -> S
     the network's output resolution.
     """
     ranking = list(MODALITIES)
-    sizes = {s.modality.name: _approximate_resolution_m(s.raster.grid) for s in sensors}
+    sizes = {s.modality.name: approximate_resolution_m(s.raster.grid) for s in sensors}
     finest = min(sizes.values())
     chosen = min(
         (s for s in sensors if sizes[s.modality.name] <= finest * (1 + SAME_SIZE)),
@@ -347,7 +364,7 @@ def _probe(dataset: DatasetReader, raster: RasterFile, modality: Modality) -> No
             )
 
 
-def _approximate_resolution_m(grid: Grid) -> float:
+def approximate_resolution_m(grid: Grid) -> float:
     """Pixel size in metres, good enough to rank sensors."""
     size = min(grid.resolution)
     if grid.crs is None or not grid.crs.is_projected:

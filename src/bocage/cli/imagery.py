@@ -1,0 +1,60 @@
+"""Options that name a territory's rasters, shared by `map` and `data cut`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bocage.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bocage.imagery import Source
+
+_FILE = "FILE or FILE:BANDS (e.g. ortho.tif:1,2,3,4)"
+
+Aerial = Annotated[str | None, typer.Option(help=f"Red, green, blue, NIR: {_FILE}.")]
+Rgb = Annotated[str | None, typer.Option(help=f"A photograph without infrared: {_FILE}.")]
+Historical = Annotated[str | None, typer.Option(help="Panchromatic.")]
+Elevation = Annotated[str | None, typer.Option(help="Surface and terrain, metres.")]
+Height = Annotated[str | None, typer.Option(help="Object height, uint8, 0.2 m.")]
+Spot = Annotated[str | None, typer.Option(help="Red, green, blue, NIR reflectance.")]
+Sentinel2 = Annotated[str | None, typer.Option(help="Ten bands per date.")]
+Sentinel2Dates = Annotated[
+    Path | None, typer.Option("--sentinel2-dates", "--dates", help="One date per line.")
+]
+Sentinel2Mask = Annotated[str | None, typer.Option(help="Snow and cloud probability per date.")]
+Sentinel1 = Annotated[str | None, typer.Option(help="VV and VH per date, linear.")]
+Dates = Annotated[Path | None, typer.Option(help="One date per line.")]
+
+_SENSORS = ("aerial", "rgb", "historical", "elevation", "height", "spot", "sentinel2",
+            "sentinel1_asc", "sentinel1_desc")  # fmt: skip
+
+
+def split_bands(text: str) -> tuple[str, tuple[int, ...] | None]:
+    """A file and the bands chosen behind a colon: `a.tif:4,1,2` to ("a.tif", (4, 1, 2))."""
+    match = re.fullmatch(r"(.+):(\d+(?:,\d+)*)", text)
+    if match is None:
+        return text, None
+    return match.group(1), tuple(int(band) for band in match.group(2).split(","))
+
+
+def sources(options: dict[str, Any]) -> list[Source]:
+    """The sources that a command's options name; `options` are all that it was called with.
+
+    Dates or a mask without their images are a `ConfigError`.
+    """
+    from bocage.imagery import Source
+
+    found = []
+    for sensor in _SENSORS:
+        text, slug = options.get(sensor), sensor.replace("_", "-")
+        dates, mask = options.get(f"{sensor}_dates"), options.get(f"{sensor}_mask")
+        if text is not None:
+            path, bands = split_bands(text)
+            found.append(Source(slug, path, dates, mask, bands))
+        elif dates is not None or mask is not None:
+            raise ConfigError(f"dates or a mask are given for {slug}, but not its images")
+    return found
