@@ -27,7 +27,8 @@ class DataConfig(BaseModel):
     root: Path
     """Folder of the dataset; of packed data also an address such as s3://bucket/folder."""
     layout: str = "flair-hub"
-    """How the dataset lies on disk: flair-hub, flair, treesatai, crop-cube or packed."""
+    """How the dataset lies on disk: flair-hub, flair, treesatai, crop-cube, pastis,
+    territory or packed."""
     index: Path | None = None
     """Index file written by `bocage data index`. Default: `index.parquet` in `root`, built at the
     first run."""

@@ -5,13 +5,14 @@ from bocage.data.layouts.crop_cube import CropCube
 from bocage.data.layouts.flair import Flair
 from bocage.data.layouts.flair_hub import FlairHub
 from bocage.data.layouts.packed import Packed
+from bocage.data.layouts.pastis import Pastis
 from bocage.data.layouts.territory import Rasters
 from bocage.data.layouts.treesatai import TreeSatAI
 from bocage.errors import ConfigError, unknown_name
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
-    for layout in (FlairHub(), Flair(), TreeSatAI(), CropCube(), Packed(), Rasters())
+    for layout in (FlairHub(), Flair(), TreeSatAI(), CropCube(), Pastis(), Packed(), Rasters())
 }
 
 
