@@ -90,7 +90,8 @@ def map_area(
     if todo:
         window_px = job.plan.lattice.window_px
         network_file = work.network_file(record["weights"], window_px)
-        predictor = open_predictor(bundle, config, device, window_px, network_file)
+        with clock.stage("start"):
+            predictor = open_predictor(bundle, config, device, window_px, network_file)
         if progress:
             progress(len(blocks) - len(todo), len(blocks))
         outcomes = _run_blocks(job, bundle, todo, work, predictor, config, clock)
@@ -189,7 +190,7 @@ def _compute(
     )
     count = 0
     together = config.batch_size or (1 if predictor.device.type == "cpu" else GPU_BATCH)
-    for group in batches(windows, together):
+    for group in batches(windows, together, job.required):
         with clock.stage("prepare"):
             batch = network_inputs(group, job.inputs, job.year, side)
         with clock.stage("network"):

@@ -26,6 +26,7 @@ from bocage.mapping.suitability import check_suits
 from bocage.mapping.workspace import file_identity, network_digest
 from bocage.mapping.write import Layer
 from bocage.modalities import SENTINEL2_TS, get_modality
+from bocage.models.kinds import required_inputs
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
@@ -42,6 +43,7 @@ class Job:
     reference: Sensor
     grids: dict[str, SensorGrid]
     inputs: tuple[str, ...]
+    required: tuple[str, ...]
     tasks: tuple[TaskOutput, ...]
     layers: dict[str, tuple[Layer, Layer | None]]
     plan: Plan
@@ -67,7 +69,8 @@ def prepare(bundle: Bundle, sources: Sequence[Source], config: MapConfig) -> Job
         get_modality(i.modality).name: i.resolution_m or get_modality(i.modality).resolution_m
         for i in meta.network.inputs
     }
-    _check_request(sources, tuple(resolutions))
+    required = required_inputs(meta.network)
+    _check_request(sources, tuple(resolutions), required)
     output_m = meta.network.output_resolution_m
     sensors = [inspect(source) for source in sources]
     learnt = {config.modality: config for config in meta.network.inputs}
@@ -97,7 +100,7 @@ def prepare(bundle: Bundle, sources: Sequence[Source], config: MapConfig) -> Job
     block_px = config.block_px or choose_block_px(
         _bytes_per_px(sensors, grids), BLOCK_MEMORY_BYTES, lattice.window_px
     )
-    warnings = _warnings(sensors, reference, tuple(resolutions))
+    warnings = _warnings(sensors, reference, tuple(resolutions), required)
     if config.window_px is None and lattice.window_px != meta.tile_px:
         warnings.append(
             f"windows are {lattice.window_px} px where the network was trained on {meta.tile_px} "
@@ -112,6 +115,7 @@ def prepare(bundle: Bundle, sources: Sequence[Source], config: MapConfig) -> Job
         next(s for s in sensors if s.modality is reference.modality),
         grids,
         tuple(resolutions),
+        required,
         tasks,
         {task.name: _layers(task, config.confidence) for task in meta.tasks},
         Plan(grid.height, grid.width, lattice, block_px),
@@ -120,7 +124,9 @@ def prepare(bundle: Bundle, sources: Sequence[Source], config: MapConfig) -> Job
     )
 
 
-def _check_request(sources: Sequence[Source], inputs: tuple[str, ...]) -> None:
+def _check_request(
+    sources: Sequence[Source], inputs: tuple[str, ...], required: tuple[str, ...]
+) -> None:
     slugs = ", ".join(f"{name} ({get_modality(name).slug})" for name in inputs)
     if not sources:
         raise ConfigError(f"no imagery is given. This network takes: {slugs}.")
@@ -142,6 +148,12 @@ def _check_request(sources: Sequence[Source], inputs: tuple[str, ...]) -> None:
                 "'gdalbuildvrt mosaic.vrt *.tif'."
             )
         seen.add(name)
+    lacking = [name for name in required if name not in seen]
+    if lacking:
+        raise ConfigError(
+            f"{', '.join(lacking)} is not given, and this network knows no absence: it takes "
+            f"{slugs}. Give all of them, or map with a network that has learnt to do without."
+        )
 
 
 def _covering(sensor: Sensor, reference: Sensor) -> Sensor:
@@ -150,7 +162,12 @@ def _covering(sensor: Sensor, reference: Sensor) -> Sensor:
     return Sensor(sensor.modality, raster, sensor.dates, mask)
 
 
-def _warnings(sensors: Sequence[Sensor], reference: Sensor, inputs: Sequence[str]) -> list[str]:
+def _warnings(
+    sensors: Sequence[Sensor],
+    reference: Sensor,
+    inputs: Sequence[str],
+    required: Sequence[str],
+) -> list[str]:
     given = {sensor.modality.name for sensor in sensors}
     found = [
         f"{name} is an input of the network but not given: it counts as absent."
@@ -163,7 +180,8 @@ def _warnings(sensors: Sequence[Sensor], reference: Sensor, inputs: Sequence[str
         if sensor.modality is SENTINEL2_TS and sensor.mask is None
     ]
     found += [
-        f"{sensor.raster.path}: covers only part of the area; elsewhere it counts as absent."
+        f"{sensor.raster.path}: covers only part of the area; elsewhere "
+        + ("is no map." if sensor.modality.name in required else "it counts as absent.")
         for sensor in sensors
         if not _covers(sensor, reference)
     ]

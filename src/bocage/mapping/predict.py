@@ -31,6 +31,10 @@ class WindowInputs:
     valid: dict[str, NDArray[np.bool_]]
     series: dict[str, Series]
 
+    def shows(self, name: str) -> bool:
+        """Whether a sensor has anything here."""
+        return name in self.images or name in self.series
+
     @property
     def empty(self) -> bool:
         """Whether no sensor has anything here."""
@@ -154,11 +158,17 @@ class Predictor(Protocol):
         """Logits (B, K, S, S) float32 per task from `network_inputs`."""
 
 
-def batches(windows: Iterator[WindowInputs], size: int) -> Iterator[list[WindowInputs]]:
-    """Windows in groups of `size`, the last one shorter, empty windows left out."""
+def batches(
+    windows: Iterator[WindowInputs], size: int, required: Sequence[str] = ()
+) -> Iterator[list[WindowInputs]]:
+    """Windows in groups of `size`, the last one shorter; those that show nothing are left out.
+
+    So are those that lack one of the `required` sensors: their ground stays nodata, unless a
+    neighbouring window that has all covers it too.
+    """
     group: list[WindowInputs] = []
     for window in windows:
-        if window.empty:
+        if window.empty or any(not window.shows(name) for name in required):
             continue
         group.append(window)
         if len(group) == size:

@@ -16,7 +16,7 @@ import torch
 
 from bocage import __version__
 
-STAGES = ("read", "prepare", "network", "blend", "write")
+STAGES = ("start", "read", "prepare", "network", "blend", "write")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class FailedBlock:
 class MapReport:
     """The outcome of `map_area`; the same as JSON in `report.json` beside the maps.
 
-    `seconds` are of this run: per stage, `wait` (the network idle because reading was not done)
+    `seconds` are of this run: per stage (`start` is what the backend needs before the first window,
+    an export included), `wait` (the network idle because reading was not done)
     and `total`. Reading runs beside the others, so the stages add up to more than the total.
     `km2` is the raster's area, `km2_per_s` counts only what this run computed.
     """

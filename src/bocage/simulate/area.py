@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from bocage.nomenclatures import CROPS, LAND_COVER
 from bocage.simulate import folder
 from bocage.simulate.dataset import Progress
 from bocage.simulate.domains import DOMAINS
+from bocage.simulate.jobs import check_share, run_jobs
 from bocage.simulate.landscape import Landscape
 from bocage.simulate.noise import METRE, Window
 from bocage.simulate.render import (
@@ -63,7 +65,12 @@ _Layers = dict[str, tuple[str, int, int, str]]
 
 
 def simulate_area(
-    out: Path, *, size_m: float = 1000.0, seed: int = 7, progress: Progress | None = None
+    out: Path,
+    *,
+    size_m: float = 1000.0,
+    seed: int = 7,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> None:
     """Write a square territory of about `size_m` metres a side, all sensors and the truth.
 
@@ -71,9 +78,10 @@ def simulate_area(
     `sentinel2_mask`, `sentinel1_asc`, `sentinel1_desc` and the truth `land_cover` and `crops`
     (three levels), each `.tif`, in EPSG:2154 with one common top-left corner; dates in
     `sentinel2_dates.txt` and so on, one YYYYMMDD per line. The side is rounded up to a multiple of
-    51.2 m. Memory is bounded by one block. Started again, it draws only what is missing.
+    51.2 m. Memory is bounded by one block per worker, whatever the side. Started again, it draws
+    only the rasters that are missing.
 
-    Raises `ConfigError` for a size out of range and for a folder that holds anything else.
+    Raises `ConfigError` for a number out of range and for a folder that holds anything else.
     """
     smallest = UNIT_CM / METRE
     if not smallest <= size_m <= MAX_SIDE_M:
@@ -82,25 +90,24 @@ def simulate_area(
         )
     if seed < 0:
         raise ConfigError(f"seed is {seed}; it must be 0 or more.")
+    check_share(workers, (1, 1))
     side_cm = -(-round(size_m * METRE) // UNIT_CM) * UNIT_CM
     request = {"kind": "area", "seed": seed, "side_m": side_cm / METRE}
     folder.claim(out, request)
 
     u, v = area_corner(AREA_DOMAIN, seed, side_cm)
     granule = Granule.at(AREA_DOMAIN, seed, u, v)
-    land = Landscape(AREA_DOMAIN, seed)
-    past = Landscape(AREA_DOMAIN, seed, past=True)
-    # Side of a block, what it is drawn with, and the rasters that it fills.
-    series_cm = _SERIES_BLOCK_PATCHES * PATCH_CM
-    jobs: list[tuple[int, Callable[[Window], Rendered], _Layers]] = [
-        (PATCH_CM, lambda window: render_present(land, window), _PRESENT),
-        (PATCH_CM, lambda window: render_past(past, window), _PAST),
-        (series_cm, lambda window: _series_block(land, window, granule), _series_layers(granule)),
+    # What is drawn together, the side of a block of it, and the rasters that it fills.
+    passes: list[tuple[str, int, _Layers]] = [
+        ("present", PATCH_CM, _PRESENT),
+        ("past", PATCH_CM, _PAST),
+        ("series", _SERIES_BLOCK_PATCHES * PATCH_CM, _series_layers(granule)),
     ]
-    total = sum((-(-side_cm // block)) ** 2 for block, _, _ in jobs)
+    total = sum((-(-side_cm // block)) ** 2 for _, block, _ in passes)
     done = 0
-    for block_cm, draw_block, layers in jobs:
-        for _ in _fill(out, u, v, side_cm, block_cm, draw_block, layers):
+    for view, block_cm, layers in passes:
+        blocks = _blocks(view, granule, u, v, side_cm, block_cm, layers)
+        for _ in _fill(out, u, v, side_cm, block_cm, blocks, layers, workers):
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -129,35 +136,72 @@ def _series_layers(granule: Granule) -> _Layers:
     return layers
 
 
+@dataclass(frozen=True)
+class _Block:
+    """One window to draw for a pass: the present, the past or the series."""
+
+    view: str
+    window: Window
+    granule: Granule
+
+
+def _blocks(
+    view: str, granule: Granule, u: int, v: int, side_cm: int, block_cm: int, layers: _Layers
+) -> list[_Block]:
+    """The blocks of a pass, row by row, each on its finest grid (the past on the present's)."""
+    finest = min(pixel for _, pixel, _, _ in layers.values())
+    finest = step_cm(AERIAL_RGBI) if view == "past" else finest
+    starts = range(0, side_cm, block_cm)
+    return [
+        _Block(
+            view,
+            Window(
+                u + left,
+                v + top,
+                finest,
+                min(block_cm, side_cm - left) // finest,
+                min(block_cm, side_cm - top) // finest,
+            ),
+            granule,
+        )
+        for top in starts
+        for left in starts
+    ]
+
+
+def _draw(block: _Block) -> Rendered:
+    seed = block.granule.seed
+    if block.view == "past":
+        return render_past(Landscape(AREA_DOMAIN, seed, past=True), block.window)
+    land = Landscape(AREA_DOMAIN, seed)
+    if block.view == "present":
+        return render_present(land, block.window, truth=True)
+    return _series(land, block.window, block.granule)
+
+
 def _fill(
-    out: Path, u: int, v: int, side_cm: int, block_cm: int,
-    draw_block: Callable[[Window], Rendered], layers: _Layers,
+    out: Path, u: int, v: int, side_cm: int, block_cm: int, blocks: list[_Block], layers: _Layers,
+    workers: int,
 ) -> Iterator[None]:  # fmt: skip
     """Draw block after block into the rasters of `layers`, unless all of them exist already."""
-    starts = range(0, side_cm, block_cm)
-    exist = all((out / f"{stem}.tif").is_file() for stem, *_ in layers.values())
+    if all((out / f"{stem}.tif").is_file() for stem, *_ in layers.values()):
+        yield from (None for _ in blocks)
+        return
     with contextlib.ExitStack() as stack:
         targets = {}
-        for name, (stem, pixel, count, dtype) in layers.items() if not exist else ():
+        for name, (stem, pixel, count, dtype) in layers.items():
             whole = Window(u, v, pixel, side_cm // pixel, side_cm // pixel)
             targets[name] = stack.enter_context(
                 folder.territory(
                     out / f"{stem}.tif", whole, AREA_DOMAIN, count, dtype, block_cm // pixel
                 )
             )
-        finest = min(pixel for _, pixel, _, _ in layers.values())
-        # The past is asked for on the present's grid.
-        finest = min(finest, step_cm(AERIAL_RGBI)) if block_cm == PATCH_CM else finest
-        for top in starts:
-            for left in starts:
-                if targets:
-                    height = min(block_cm, side_cm - top) // finest
-                    width = min(block_cm, side_cm - left) // finest
-                    window = Window(u + left, v + top, finest, width, height)
-                    for name, image in draw_block(window).items():
-                        pixel = layers[name][1]
-                        _write_block(targets[name], image, left // pixel, top // pixel)
-                yield
+        for block, images in zip(blocks, run_jobs(_draw, blocks, workers), strict=True):
+            for name, image in images.items():
+                pixel = layers[name][1]
+                left, top = (block.window.u0 - u) // pixel, (block.window.v0 - v) // pixel
+                _write_block(targets[name], image, left, top)
+            yield
 
 
 def _write_block(target: Any, image: NDArray[Any], left: int, top: int) -> None:
@@ -165,7 +209,7 @@ def _write_block(target: Any, image: NDArray[Any], left: int, top: int) -> None:
     target.write(image, window=RasterWindow(left, top, width, height))
 
 
-def _series_block(land: Landscape, window: Window, granule: Granule) -> Rendered:
+def _series(land: Landscape, window: Window, granule: Granule) -> Rendered:
     """All series over a block, drawn patch by patch so that few kinds of cover meet at a time."""
     side = PATCH_CM // window.step_cm
     rows = []

@@ -1,4 +1,4 @@
-"""Houses with their gardens and pools, large buildings, sheds and greenhouses, plot by plot."""
+"""Houses and their gardens, town centres, farms, large buildings and greenhouses, plot by plot."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bocage.simulate.canvas import Canvas
 from bocage.simulate.domains import Domain
-from bocage.simulate.hashing import Floats, draw
+from bocage.simulate.hashing import Floats, draw, hash_at
 from bocage.simulate.landuse import Kind, Owners
 from bocage.simulate.partition import Parcels
 from bocage.simulate.surfaces import Surface
@@ -58,6 +58,10 @@ def paint_houses(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain) ->
     gravelled = draw(plot.hash, 25)[plot.parcel] < 0.5
     canvas.put(pixels[drive & gravelled], Surface.GRAVEL, 0)
     canvas.put(pixels[drive & ~gravelled], Surface.CONCRETE, 0)
+    bed_a, bed_b = a + street * plot.lot(32, 8.0, 9.5), b - plot.lot(33, 2.0, 7.0)
+    bed = built & (np.abs(bed_a) < 2.6) & (np.abs(bed_b) < 3.4)
+    bed &= (draw(plot.hash, 34) < 0.35)[plot.parcel]
+    canvas.put(pixels[bed], Surface.BED, 0, np.where(np.mod(b[bed], 0.9) < 0.45, 0.1, -0.15))
     terrace = built & (np.abs(a) < half_a + 1.0) & (b > 0) & (b < half_b + plot.lot(26, 1.5, 4.0))
     canvas.put(pixels[terrace], Surface.CONCRETE, 0)
 
@@ -78,6 +82,119 @@ def paint_houses(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain) ->
         canvas.put(pixels[which], surface, height[which], tone[which])
 
 
+def paint_row_houses(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain) -> None:
+    """House against house along the street, with courts, sheds and small gardens behind."""
+    pixels = np.flatnonzero((owner.kind == Kind.ROW_HOUSES)[cut.index].reshape(-1))
+    if not len(pixels):
+        return
+    plot = _Plot(cut, owner, pixels)
+    even = (plot.strip % 2 == 0)[plot.parcel]
+    back = np.where(even, cut.low_a.reshape(-1)[pixels], cut.high_a.reshape(-1)[pixels])
+    length = (cut.low_b + cut.high_b).reshape(-1)[pixels]
+    lot = np.minimum(np.floor(cut.low_b.reshape(-1)[pixels] / length * 4), 3).astype(np.int64)
+    number = hash_at(plot.hash[plot.parcel], lot)
+    court = back > 18
+    gardens = draw(number, 1)
+    canvas.put(pixels[court & (gardens < 0.35)], Surface.LAWN, 0)
+    canvas.put(pixels[court & (gardens > 0.75)], Surface.GRAVEL, 0)
+
+    built = plot.roomy(9.0)
+    depth = np.float32(4.4) + np.float32(9) + np.float32(4.5) * draw(number, 2)
+    house = built & (back > 4.4) & (back < depth)
+    shed = built & (back > 20.5) & (back < 24.5) & (draw(number, 3) < 0.4)
+    roof = house | shed
+    eaves = np.float32(5) + np.float32(5) * draw(number, 4)
+    ridge = 1 - np.abs(2 * (back - np.float32(4.4)) / (depth - np.float32(4.4)) - 1)
+    height = np.where(house, eaves + np.float32(2.6) * ridge, np.float32(2.8))
+    dark = draw(number, 5) < domain.slate
+    tone = np.float32(0.4) * (draw(number, 6) - np.float32(0.5))
+    for surface, which in ((Surface.TILE_ROOF, roof & ~dark), (Surface.SLATE_ROOF, roof & dark)):
+        canvas.put(pixels[which], surface, height[which], tone[which])
+
+
+def paint_farms(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain) -> None:
+    """A farmyard in a corner of its meadow: house, two barns, and gravel between them."""
+    pixels = np.flatnonzero((owner.kind == Kind.FARM)[cut.index].reshape(-1))
+    if not len(pixels):
+        return
+    plot = _Plot(cut, owner, pixels)
+    built = plot.roomy(32.0)
+    a, b = plot.across, plot.along
+    edge = plot.lot(20, 24, 30)
+    yard = built & (a * a + b * b < edge * edge)
+    canvas.put(pixels[yard], Surface.GRAVEL, 0)
+    canvas.put(pixels[built & (np.abs(b) < 2.2) & (a > 0)], Surface.GRAVEL, 0)
+    dark = (draw(plot.hash, 28) < domain.slate)[plot.parcel]
+    for stream, at_a, at_b, half_a, half_b, eaves, tiled in (
+        (40, -14.0, 0.0, 7.5, 16.0, 6.0, 0.25),
+        (50, 12.0, -13.0, 11.0, 6.5, 5.0, 0.45),
+        (60, 9.0, 13.0, 7.0, 5.0, 4.5, 1.0),
+    ):
+        half_a_m = plot.lot(stream, 0.75 * half_a, half_a)
+        half_b_m = plot.lot(stream + 1, 0.75 * half_b, half_b)
+        in_a, in_b = a - np.float32(at_a), b - np.float32(at_b)
+        roof = built & (np.abs(in_a) < half_a_m) & (np.abs(in_b) < half_b_m)
+        height = np.float32(eaves) + np.float32(2.2) * _gable(in_a, in_b, half_a_m, half_b_m)
+        tone = plot.lot(stream + 2, -0.3, 0.2)
+        metal = (draw(plot.hash, stream + 3) >= tiled)[plot.parcel]
+        for surface, which in (
+            (Surface.METAL_ROOF, roof & metal),
+            (Surface.SLATE_ROOF, roof & ~metal & dark),
+            (Surface.TILE_ROOF, roof & ~metal & ~dark),
+        ):
+            canvas.put(pixels[which], surface, height[which], tone[which])
+
+
+def paint_open_plots(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
+    """Allotments in beds, gravel yards with what is parked there, and rows of solar panels."""
+    kinds = owner.kind[cut.index].reshape(-1)
+    pixels = np.flatnonzero(kinds == Kind.ALLOTMENTS)
+    if len(pixels):
+        plot = _Plot(cut, owner, pixels)
+        a, b = plot.across, plot.along
+        place = hash_at(
+            plot.hash[plot.parcel],
+            np.floor(a / np.float32(6)).astype(np.int64),
+            np.floor(b / np.float32(9)).astype(np.int64),
+        )
+        path = (np.mod(a, np.float32(6)) < 0.8) | (np.mod(b, np.float32(9)) < 0.8)
+        shed = ~path & (np.mod(a, np.float32(6)) > 3.8) & (np.mod(b, np.float32(9)) > 6.6)
+        shed &= draw(place, 2) < 0.6
+        bed = ~path & ~shed & (draw(place, 1) < 0.55)
+        furrow = np.where(np.mod(b, np.float32(1.0)) < 0.5, np.float32(0.12), np.float32(-0.12))
+        canvas.put(pixels[path], Surface.GRAVEL, 0)
+        canvas.put(pixels[bed], Surface.BED, 0, furrow[bed])
+        roof = shed & plot.roomy(9.0)
+        canvas.put(pixels[roof], Surface.METAL_ROOF, 2.6, -0.2)
+
+    pixels = np.flatnonzero(kinds == Kind.YARD)
+    if len(pixels):
+        plot = _Plot(cut, owner, pixels)
+        a, b = plot.across, plot.along
+        place = hash_at(
+            plot.hash[plot.parcel],
+            np.floor(a / np.float32(5.5)).astype(np.int64),
+            np.floor(b / np.float32(2.8)).astype(np.int64),
+        )
+        parked = (np.mod(a, np.float32(5.5)) > 1.1) & (np.mod(b, np.float32(2.8)) > 0.9)
+        parked &= draw(place, 1) < 0.22
+        tone = np.float32(1.1) * draw(place, 2)[parked] - np.float32(0.6)
+        # A vehicle is not the yard's cover: the annotators of CoSIA look through it.
+        canvas.height.reshape(-1)[pixels[parked]] = 1.6
+        canvas.tone.reshape(-1)[pixels[parked]] = tone
+
+    pixels = np.flatnonzero(kinds == Kind.SOLAR)
+    if len(pixels):
+        plot = _Plot(cut, owner, pixels)
+        edge = np.minimum(
+            np.minimum(cut.low_a, cut.high_a).reshape(-1)[pixels],
+            np.minimum(cut.low_b, cut.high_b).reshape(-1)[pixels],
+        )
+        row = np.mod(plot.across, np.float32(6.5))
+        panel = (edge > 6) & (row < 4.2)
+        canvas.put(pixels[panel], Surface.SOLAR, 0.8 + row[panel] * np.float32(0.25))
+
+
 def paint_large_buildings(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
     """Flats in towns and sheds in works zones, with car parks and lawns around."""
     kinds = owner.kind[cut.index].reshape(-1)
@@ -91,7 +208,7 @@ def paint_large_buildings(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
         plot = _Plot(cut, owner, pixels)
         half_a, half_b = plot.lot(20, *sizes[:2]), plot.lot(21, *sizes[2:])
         a, b = plot.across, plot.along
-        lawn = ~plot.roomy(inset) | (np.abs(a) > half_a + plot.lot(22, 4, 11))
+        lawn = ~plot.roomy(inset) | (np.abs(a) > half_a + plot.lot(22, 9, 22))
         canvas.put(pixels[lawn], Surface.LAWN, 0)
         # Painted bays of a car park, every 2.5 m.
         bays = ~lawn & (np.mod(b, np.float32(2.5)) < 0.15) & (np.abs(a) > half_a + 2)

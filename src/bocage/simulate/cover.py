@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bocage.nomenclatures import LPIS_3
-from bocage.simulate.hashing import Floats, draw, hash_at
+from bocage.simulate.hashing import hash_at
 from bocage.simulate.landscape import Landscape
 from bocage.simulate.noise import Window
-from bocage.simulate.phenology import CALENDARS, DAYS
+from bocage.simulate.phenology import CALENDARS, Growth, growth
 from bocage.simulate.surfaces import BEHAVIOUR, Surface
 
 POINTS = 8
@@ -31,16 +32,13 @@ _BY_CROP = np.array([name == "field" for name in BEHAVIOUR])
 class Cover:
     """`counts` (P, U) float64 whole numbers: points of each pixel in each of U kinds of cover.
 
-    Per kind (U,): `calendar` row of `CALENDARS`; `delay` days by which its year is late; `vigour`
-    factor on its green cover; `soil` share of bright soil; `direction` of its rows (0..63, -1 for
-    none); `hash` its own numbers.
+    Per kind (U,): `calendar` row of `CALENDARS`; `grown` how it differs from that; `direction` of
+    its rows (0..63, -1 for none); `hash` its own numbers.
     """
 
     counts: NDArray[np.float64]
     calendar: NDArray[np.intp]
-    delay: NDArray[np.int64]
-    vigour: Floats
-    soil: Floats
+    grown: Growth
     direction: NDArray[np.int32]
     hash: NDArray[np.uint64]
 
@@ -52,15 +50,13 @@ class Cover:
         result: NDArray[np.float64] = (self.counts @ values) / (POINTS * POINTS)
         return result
 
-    def season(self, course: Floats, days: NDArray[np.int64]) -> Floats:
-        """A course of the year (K, 366) read at (T,) days for every kind, (U, T)."""
-        day = np.clip(days[None, :] - self.delay[:, None], 0, DAYS - 1)
-        seen: Floats = course[self.calendar[:, None], day]
-        return seen
 
-
+@functools.lru_cache(maxsize=1)
 def cover(land: Landscape, window: Window) -> Cover:
-    """What the pixels of a coarse `window` (P = H x W, row by row) hold."""
+    """What the pixels of a coarse `window` (P = H x W, row by row) hold.
+
+    The last one is kept: three series look at the same place, one after the other.
+    """
     scene = land.scene(window.resampled(window.step_cm // POINTS))
     surface = scene.surface.astype(np.int64)
     # A parcel matters where its crop or stand decides; elsewhere a surface is one kind.
@@ -83,13 +79,10 @@ def cover(land: Landscape, window: Window) -> Cover:
     numbers = np.where(owned, owner.hash[row], hash_at(land.key("kind"), which))
     crop = np.where(_CROP_CALENDAR[owner.crop[row]] >= 0, _CROP_CALENDAR[owner.crop[row]], _BARE)
     calendar = np.where(_BY_CROP[which], crop, _CALENDAR_OF[which])
-    jitter = np.rint((draw(numbers, 70) + draw(numbers, 71) - 1) * 11).astype(np.int64)
     return Cover(
         counts=counts.astype(np.float64),
         calendar=calendar,
-        delay=jitter + land.domain.season_days,
-        vigour=np.float32(0.84) + np.float32(0.20) * draw(numbers, 72),
-        soil=np.float32(0.25) + np.float32(0.6) * draw(numbers, 73),
+        grown=growth(numbers, land.domain.season_days),
         direction=np.where(owned, owner.direction[row], -1).astype(np.int32),
         hash=numbers,
     )

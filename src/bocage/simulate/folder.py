@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.io import DatasetWriter
 from rasterio.transform import from_origin
@@ -18,7 +19,7 @@ from bocage.files import atomic_path, write_json
 from bocage.simulate.domains import Domain
 from bocage.simulate.noise import METRE, Window
 
-SIMULATOR_VERSION = 1
+SIMULATOR_VERSION = 2
 """Raised whenever the same seed gives other pixels."""
 MANIFEST = "simulation.json"
 CRS = "EPSG:2154"
@@ -35,8 +36,7 @@ def claim(out: Path, request: dict[str, Any]) -> bool:
         raise ConfigError(f"{out}: is a file. Name a folder to write the simulation to.")
     if manifest.is_file():
         try:
-            found = json.loads(manifest.read_text(encoding="utf-8"))
-            complete = bool(found.pop("complete"))
+            complete, found = _read(manifest)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ConfigError(
                 f"{manifest}: is not a simulation's manifest ({error}). Choose another folder."
@@ -47,7 +47,7 @@ def claim(out: Path, request: dict[str, Any]) -> bool:
                 "Choose another folder, or delete this one first."
             )
         return complete
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(not _is_leftover(path, manifest) for path in out.iterdir()):
         raise ConfigError(
             f"{out}: is not empty and holds no {MANIFEST}. Choose a new or an empty folder."
         )
@@ -59,6 +59,33 @@ def claim(out: Path, request: dict[str, Any]) -> bool:
     return False
 
 
+def read_claim(out: Path) -> tuple[bool, dict[str, Any]]:
+    """Whether a simulation's folder is complete, and what was asked for, version included."""
+    manifest = out / MANIFEST
+    try:
+        return _read(manifest)
+    except FileNotFoundError as error:
+        raise DataError(f"{out}: holds no {MANIFEST}; it is not a simulation's folder.") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise DataError(f"{manifest}: is not a simulation's manifest ({error}).") from error
+
+
+def _read(manifest: Path) -> tuple[bool, dict[str, Any]]:
+    found = json.loads(manifest.read_text(encoding="utf-8"))
+    return bool(found.pop("complete")), found
+
+
+def clear_leftovers(target: Path) -> None:
+    """Remove what a killed run left beside `target`: temporary files of `atomic_path`."""
+    for path in target.parent.glob(f".{target.stem}.*{target.suffix}"):
+        path.unlink(missing_ok=True)
+
+
+def _is_leftover(path: Path, target: Path) -> bool:
+    """Whether `path` is a temporary of `target`: of a killed run, or of a shard that starts now."""
+    return path.name.startswith(f".{target.stem}.") and path.suffix == target.suffix
+
+
 def finish(out: Path, request: dict[str, Any]) -> None:
     """Mark the folder as complete: the last thing written."""
     write_json(out / MANIFEST, {"version": SIMULATOR_VERSION, **request, "complete": True})
@@ -68,10 +95,18 @@ def _describe(request: dict[str, Any]) -> str:
     return "(" + ", ".join(f"{key} {value}" for key, value in request.items()) + ")"
 
 
-def _profile(window: Window, domain: Domain, count: int, dtype: str) -> dict[str, Any]:
-    """GeoTIFF options that patches and territories share; no nodata tag, as in FLAIR-HUB."""
+def place(window: Window, domain: Domain) -> Affine:
+    """Where a window's pixels lie in Lambert-93."""
     east, north = domain.anchor_m
     pixel_m = window.step_cm / METRE
+    lies: Affine = from_origin(
+        (east * METRE + window.u0) / METRE, (north * METRE - window.v0) / METRE, pixel_m, pixel_m
+    )
+    return lies
+
+
+def _profile(window: Window, domain: Domain, count: int, dtype: str) -> dict[str, Any]:
+    """GeoTIFF options that patches and territories share; no nodata tag, as in FLAIR-HUB."""
     colour = (count, dtype) == (4, "uint8")
     return {
         "driver": "GTiff",
@@ -80,12 +115,7 @@ def _profile(window: Window, domain: Domain, count: int, dtype: str) -> dict[str
         "count": count,
         "dtype": dtype,
         "crs": CRS,
-        "transform": from_origin(
-            (east * METRE + window.u0) / METRE,
-            (north * METRE - window.v0) / METRE,
-            pixel_m,
-            pixel_m,
-        ),
+        "transform": place(window, domain),
         # Left to itself GDAL takes the fourth band of bytes for transparency.
         **({"photometric": "RGB", "alpha": "NO"} if colour else {"photometric": "MINISBLACK"}),
     }
@@ -105,6 +135,7 @@ def territory(
     path: Path, window: Window, domain: Domain, count: int, dtype: str, block_px: int
 ) -> Iterator[DatasetWriter]:
     """A large raster, tiled and compressed, written block by block; appears when complete."""
+    clear_leftovers(path)
     profile = _profile(window, domain, count, dtype)
     with atomic_path(path) as temporary, rasterio.open(
         temporary,

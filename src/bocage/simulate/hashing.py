@@ -60,3 +60,10 @@ def choose(uniform: Floats, weights: ArrayLike) -> NDArray[np.intp]:
     """Index drawn with the given weights (any positive total), for each uniform number."""
     edges = np.cumsum(np.asarray(weights, dtype=np.float64))
     return np.searchsorted(edges[:-1] / edges[-1], uniform.astype(np.float64), side="right")
+
+
+def choose_each(uniform: Floats, weights: Floats) -> NDArray[np.intp]:
+    """Index drawn with its own weights (N, K) for each uniform number (N,)."""
+    edges = np.cumsum(weights.astype(np.float64), axis=1)
+    reached = uniform[:, None] * edges[:, -1:] >= edges[:, :-1]
+    return np.asarray(reached.sum(axis=1), dtype=np.intp)

@@ -9,17 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bocage.nomenclatures import LPIS_3
-from bocage.simulate.domains import Domain, Use
-from bocage.simulate.hashing import Floats, Hashes, choose, draw, hash_at, make_key
+from bocage.simulate.domains import SHARED_USES, Domain, Use
+from bocage.simulate.hashing import Floats, Hashes, choose, choose_each, draw, hash_at, make_key
+from bocage.simulate.noise import value_noise_at
 from bocage.simulate.partition import Blocks, Parcels
+from bocage.simulate.relief import Terrain, terrain_at
 from bocage.simulate.surfaces import Surface
 
 BACKGROUND = LPIS_3.names.index("background")
 MEADOW_CROP = LPIS_3.names.index("grasses, mixture")
-VINEYARD, OLIVES, FRUIT, NUTS, LAVENDER = (
+VINEYARD, OLIVES, FRUIT, NUTS, LAVENDER, BERRIES, OTHER_PERMANENT = (
     LPIS_3.names.index(name)
-    for name in ("vineyard", "olive groves", "fruit orchards", "nut orchards", "lavandin")
+    for name in (
+        "vineyard", "olive groves", "fruit orchards", "nut orchards", "lavandin", "berries",
+        "other permanent crops",
+    )
+)  # fmt: skip
+# Crops that keep to wet and to dry soils; the others grow on either.
+_WET_CROPS = np.isin(
+    LPIS_3.names, ("rice", "maize", "soy", "fruits and vegetables", "hemp, tobacco", "potatoes")
 )
+_DRY_CROPS = np.isin(
+    LPIS_3.names,
+    ("winter durum wheat", "sunflower", "aromatic and medicinal plants", "winter rye",
+     "other fodder legumes", "other protein crops"),
+)  # fmt: skip
 
 
 class Kind(IntEnum):
@@ -41,6 +55,15 @@ class Kind(IntEnum):
     PARK = 13
     SHED = 14
     WILD = 15
+    ROW_HOUSES = 16
+    FARM = 17
+    YARD = 18
+    CLEAR_CUT = 19
+    YOUNG_TREES = 20
+    MINGLED = 21
+    SOLAR = 22
+    ALLOTMENTS = 23
+    LAKE = 24
 
 
 GROUND = np.array(
@@ -48,67 +71,153 @@ GROUND = np.array(
         Surface.FIELD, Surface.PLOWED, Surface.MEADOW, Surface.ORCHARD_FLOOR, Surface.GRAVEL,
         Surface.DECIDUOUS, Surface.CONIFER, Surface.CONIFER, Surface.BRUSH, Surface.ROUGH_GRASS,
         Surface.BARE, Surface.LAWN, Surface.CONCRETE, Surface.LAWN, Surface.CONCRETE,
+        Surface.ROUGH_GRASS, Surface.CONCRETE, Surface.MEADOW, Surface.GRAVEL, Surface.CLEAR_CUT,
+        Surface.ROUGH_GRASS, Surface.MIXED_WOOD, Surface.ROUGH_GRASS, Surface.LAWN,
         Surface.ROUGH_GRASS,
     ],
     dtype=np.uint8,
 )  # fmt: skip
 """The surface that a parcel of each kind starts from."""
 
-# Per use: strip width and parcel length in metres, then shares of the kinds (sums are free).
-_PLAN: dict[Use, tuple[float, float, dict[Kind, float]]] = {
-    Use.ARABLE: (68, 92, {Kind.FIELD: 80, Kind.PLOWED: 14, Kind.MEADOW: 3, Kind.BARE: 1.5,
-                          Kind.GREENHOUSES: 1.5}),
-    Use.PERMANENT: (52, 78, {Kind.PERMANENT: 91, Kind.FIELD: 5, Kind.PLOWED: 4}),
-    Use.PASTURE: (62, 84, {Kind.MEADOW: 88, Kind.BROADLEAF: 6, Kind.BRUSH: 6}),
-    Use.WOOD: (85, 110, {Kind.BROADLEAF: 50, Kind.NEEDLE: 50, Kind.MIXED: 14, Kind.BRUSH: 10,
-                         Kind.ROUGH: 4}),
-    Use.TOWN: (25, 31, {Kind.HOUSE: 80, Kind.LARGE_HOUSE: 7, Kind.PARK: 8, Kind.BARE: 2,
-                        Kind.ROUGH: 3}),
-    Use.WORKS: (58, 70, {Kind.SHED: 70, Kind.GREENHOUSES: 18, Kind.BARE: 12}),
-    Use.WILD: (110, 120, {Kind.WILD: 66, Kind.BRUSH: 22, Kind.BARE: 12}),
+# Per use: strip width and parcel length in metres (None: the domain's fields, at that scale), then
+# shares of the kinds (sums are free). Rare kinds are as rare as their classes are in FLAIR #1.
+_PLAN: dict[Use, tuple[tuple[float, float] | float, dict[Kind, float]]] = {
+    Use.ARABLE: (1.0, {Kind.FIELD: 76, Kind.PLOWED: 17, Kind.MEADOW: 3, Kind.BARE: 1,
+                       Kind.GREENHOUSES: 0.6, Kind.FARM: 2, Kind.SOLAR: 0.4}),
+    Use.PERMANENT: ((54, 84), {Kind.PERMANENT: 90, Kind.FIELD: 4, Kind.PLOWED: 4, Kind.FARM: 2}),
+    Use.PASTURE: (0.8, {Kind.MEADOW: 85, Kind.BROADLEAF: 6, Kind.BRUSH: 6, Kind.FARM: 3}),
+    Use.WOOD: ((85, 110), {Kind.BROADLEAF: 50, Kind.NEEDLE: 50, Kind.MIXED: 12, Kind.BRUSH: 10,
+                           Kind.ROUGH: 3, Kind.CLEAR_CUT: 1.6, Kind.MINGLED: 0.8,
+                           Kind.YOUNG_TREES: 0.5}),
+    Use.TOWN: ((25, 31), {Kind.HOUSE: 66, Kind.LARGE_HOUSE: 9, Kind.PARK: 7, Kind.YARD: 9,
+                          Kind.ALLOTMENTS: 4, Kind.BARE: 2, Kind.ROUGH: 3}),
+    Use.WORKS: ((58, 70), {Kind.SHED: 60, Kind.YARD: 18, Kind.BARE: 10, Kind.ROUGH: 6,
+                           Kind.GREENHOUSES: 4, Kind.SOLAR: 2}),
+    Use.WILD: ((110, 120), {Kind.WILD: 66, Kind.BRUSH: 24, Kind.BARE: 8, Kind.SOLAR: 1,
+                            Kind.YOUNG_TREES: 1}),
+    Use.LAKE: ((400, 400), {Kind.LAKE: 1}),
+    Use.CENTRE: ((29, 26), {Kind.ROW_HOUSES: 82, Kind.YARD: 8, Kind.PARK: 6, Kind.LARGE_HOUSE: 4}),
 }  # fmt: skip
+
+# How a block's use follows the ground: factors on the domain's shares on steep land (slope 0.25),
+# on the valley floor, and on a slope that faces south; and the size of the use's neighbourhoods.
+_SITING: dict[Use, tuple[float, float, float, int]] = {
+    Use.ARABLE: (0.15, 1.0, 1.0, 400_000),
+    Use.PERMANENT: (1.2, 0.4, 1.6, 250_000),
+    Use.PASTURE: (1.2, 1.5, 0.9, 300_000),
+    Use.WOOD: (2.6, 0.6, 0.8, 250_000),
+    Use.TOWN: (0.5, 0.9, 1.1, 140_000),
+    Use.WORKS: (0.15, 1.2, 1.0, 140_000),
+    Use.WILD: (2.4, 0.8, 1.2, 200_000),
+    Use.LAKE: (0.05, 3.0, 1.0, 160_000),
+}
+_OLD_FIELD_M = np.array([45, 90], dtype=np.float32)
+"""Fields before land consolidation were half as wide and long, and no larger than this."""
+_STEEP = 0.25
+_FLOOR_M = 220.0
+"""Width of the valley floor beside water."""
+_CENTRE_LEVEL = 0.34
+"""Blocks of a town are built wall to wall where its neighbourhood's noise is above this."""
 
 
 @dataclass(frozen=True)
 class Owners:
-    """Tables (P,): `kind`, `crop` (level-3 id, `BACKGROUND` where none), `hash`, `direction`."""
+    """Tables (P,): `kind`, `crop` (level-3 id, `BACKGROUND` where none), `hash`, `direction`.
+
+    `soil`: brightness of the bare soil, 0 (dark, wet valley soil) to 1 (chalk).
+    """
 
     kind: NDArray[np.uint8]
     crop: NDArray[np.uint8]
     hash: Hashes
     direction: NDArray[np.int32]
+    soil: Floats
 
 
-def block_uses(land: Blocks, domain: Domain, past: bool) -> NDArray[np.uint8]:
-    """The `Use` of every block, (N,). Sixty years ago towns were smaller and woods fewer."""
-    use = choose(draw(land.hash, 10), domain.uses).astype(np.uint8)
+@dataclass(frozen=True)
+class Tenure:
+    """Tables of the blocks (N,): `use`; `wet`, 0 on ridges to 1 on valley floors; `soil`,
+    brightness of the bare soil; `level`, altitude of the block's middle in metres; `pond`, whether
+    still water lies in that middle. Lakes and ponds are as old as the land."""
+
+    use: NDArray[np.uint8]
+    wet: Floats
+    soil: Floats
+    level: Floats
+    pond: NDArray[np.bool_]
+
+
+def tenure(land: Blocks, domain: Domain, seed: int, past: bool) -> Tenure:
+    """What every block is used for, by the ground that it lies on and by its neighbourhood.
+
+    Sixty years ago towns were smaller and woods fewer.
+    """
+    u, v = land.site[:, 0].astype(np.int64), land.site[:, 1].astype(np.int64)
+    terrain = terrain_at(u, v, domain, seed)
+    floor = np.float32(_FLOOR_M)
+    near = floor * floor / (floor * floor + np.maximum(terrain.bank, 0) ** 2)
+    patch = value_noise_at(u, v, 330_000, make_key(seed, domain.key, "soil"))
+    soil = np.float32(domain.chalk) + np.float32(0.35) * patch - np.float32(0.3) * near
+    weights = _weights(u, v, terrain, near, domain, seed)
+    shared = np.array(SHARED_USES, dtype=np.uint8)
+    use = shared[choose_each(draw(land.hash, 10), weights)]
+    town = value_noise_at(u, v, _SITING[Use.TOWN][3], make_key(seed, domain.key, "use", Use.TOWN))
+    ragged = np.float32(0.3) * (draw(land.hash, 15) - np.float32(0.5))
+    use[(use == Use.TOWN) & (town + ragged > _CENTRE_LEVEL)] = Use.CENTRE
+    often = np.where(near > np.float32(0.6), np.float32(0.3), np.float32(0.15))
+    pond = np.isin(use, (Use.PASTURE, Use.WOOD, Use.WILD)) & (draw(land.hash, 13) < often)
     if past:
         change = draw(land.hash, 11)
-        use[(use == Use.WORKS) | ((use == Use.TOWN) & (change < 0.45))] = Use.ARABLE
+        use[(use == Use.WORKS) | ((use == Use.TOWN) & (change < 0.6))] = Use.ARABLE
+        use[(use == Use.CENTRE) & (change < 0.5)] = Use.TOWN
         use[(use == Use.WOOD) & (change < 0.35)] = Use.PASTURE
         use[(use == Use.WILD) & (change < 0.5)] = Use.PASTURE
-    return use
+    return Tenure(use, near, np.clip(soil, 0, 1), terrain.altitude, pond)
 
 
-def parcel_sizes(uses: NDArray[np.uint8], past: bool) -> tuple[Floats, Floats]:
-    """Strip width and parcel length per block, metres; before land consolidation half as wide."""
-    width = np.array([_PLAN[Use(use)][0] for use in uses], dtype=np.float32)
-    length = np.array([_PLAN[Use(use)][1] for use in uses], dtype=np.float32)
+def _weights(
+    u: NDArray[np.int64], v: NDArray[np.int64], terrain: Terrain, near: Floats, domain: Domain,
+    seed: int,
+) -> Floats:  # fmt: skip
+    """Weight of every shared use in every block, (N, 8)."""
+    steep = np.minimum(terrain.slope / np.float32(_STEEP), 1)
+    # Aspect counts as far as there is a slope.
+    sunny = np.maximum(terrain.sunny, 0) * np.minimum(steep * np.float32(4), 1)
+    columns = []
+    for use, share in zip(SHARED_USES, domain.uses, strict=True):
+        on_steep, on_floor, in_sun, cell = _SITING[use]
+        weight = share * (1 + np.float32(on_steep - 1) * steep)
+        weight = weight * (1 + np.float32(on_floor - 1) * near)
+        weight = weight * (1 + np.float32(in_sun - 1) * sunny)
+        # Neighbourhoods: likes stand together, so that houses make villages and trees forests.
+        gathered = 1 + np.float32(1.5) * value_noise_at(
+            u, v, cell, make_key(seed, domain.key, "use", use)
+        )
+        columns.append(weight * np.maximum(gathered, np.float32(0.06)) ** 2)
+    return np.stack(columns, axis=1)
+
+
+def parcel_sizes(use: NDArray[np.uint8], domain: Domain, past: bool) -> tuple[Floats, Floats]:
+    """Strip width and parcel length per block, metres."""
+    sizes = np.zeros((len(Use), 2), dtype=np.float32)
+    for each, (size, _) in _PLAN.items():
+        width, length = domain.parcel_m
+        sizes[each] = (size * width, size * length) if isinstance(size, float) else size
     if past:
-        rural = (uses == Use.ARABLE) | (uses == Use.PASTURE) | (uses == Use.PERMANENT)
-        width = np.where(rural, width * np.float32(0.5), width)
-    return width, length
+        for each in (Use.ARABLE, Use.PASTURE, Use.PERMANENT):
+            sizes[each] = np.minimum(sizes[each] * np.float32(0.5), _OLD_FIELD_M)
+    return sizes[use, 0], sizes[use, 1]
 
 
 def owners(
-    cut: Parcels, land: Blocks, uses: NDArray[np.uint8], domain: Domain, seed: int, past: bool
+    cut: Parcels, land: Blocks, held: Tenure, domain: Domain, seed: int, past: bool
 ) -> Owners:
     """Kind and crop of every parcel, by the shares of its block's use and of the domain."""
     hashes = hash_at(make_key(seed, domain.key, "owner", int(past)), cut.hash)
-    use = uses[cut.block]
+    use = held.use[cut.block]
     kind = np.zeros(len(hashes), dtype=np.uint8)
     pick = draw(hashes, 1)
-    for each, (_, _, shares) in _PLAN.items():
+    for each, (_, shares) in _PLAN.items():
         here = use == each
         weights = np.array(list(shares.values()))
         if each is Use.WOOD:
@@ -116,18 +225,25 @@ def owners(
         kinds = np.array(list(shares), dtype=np.uint8)
         kind[here] = kinds[choose(pick[here], weights)]
     if past:
-        kind[(kind == Kind.HOUSE) & (draw(hashes, 2) < 0.4)] = Kind.MEADOW
-        kind[(kind == Kind.GREENHOUSES)] = Kind.FIELD
+        kind[(kind == Kind.HOUSE) & (draw(hashes, 2) < 0.5)] = Kind.MEADOW
+        kind[np.isin(kind, (Kind.GREENHOUSES, Kind.SOLAR))] = Kind.FIELD
+        kind[kind == Kind.YARD] = Kind.MEADOW
 
     crop = np.full(len(hashes), BACKGROUND, dtype=np.uint8)
     arable = (kind == Kind.FIELD) | (kind == Kind.PLOWED)
-    ids, weights = domain.crop_table(permanent=False)
-    crop[arable] = ids[choose(draw(hashes[arable], 3), weights)]
-    crop[kind == Kind.MEADOW] = MEADOW_CROP
+    ids, shares_of = domain.crop_table(permanent=False)
+    wet = held.wet[cut.block[arable]][:, None]
+    # From a third as often on the wrong soil to three times as often on the right one.
+    liking = 1 + _WET_CROPS[ids] * (3 * wet - np.float32(0.5))
+    liking = liking * (1 + _DRY_CROPS[ids] * (np.float32(0.4) - wet))
+    crop[arable] = ids[choose_each(draw(hashes[arable], 3), shares_of * liking)]
+    crop[(kind == Kind.MEADOW) | (kind == Kind.FARM)] = MEADOW_CROP
     permanent = kind == Kind.PERMANENT
-    ids, weights = domain.crop_table(permanent=True)
+    ids, shares_of = domain.crop_table(permanent=True)
     # Permanent crops stand together: most parcels of a block carry the block's own.
     alone = draw(hashes, 4) < 0.3
     lot = np.where(alone, draw(hashes, 5), draw(land.hash, 12)[cut.block])
-    crop[permanent] = ids[choose(lot[permanent], weights)]
-    return Owners(kind, crop, hashes, cut.direction)
+    crop[permanent] = ids[choose(lot[permanent], shares_of)]
+    spread = np.float32(0.3) * (draw(hashes, 6) - np.float32(0.5))
+    soil = np.clip(held.soil[cut.block] + spread, 0, 1)
+    return Owners(kind, crop, hashes, cut.direction, soil)

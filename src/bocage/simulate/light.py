@@ -2,96 +2,199 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from bocage.simulate.domains import Domain
+from bocage.nomenclatures import LPIS_3
 from bocage.simulate.hashing import Floats, draw
 from bocage.simulate.landscape import MAX_HEIGHT_M, Landscape, Scene
 from bocage.simulate.landuse import Owners
 from bocage.simulate.noise import METRE, Window, pixel_noise, value_noise
-from bocage.simulate.surfaces import REFLECTANCE, TEXTURE, Surface
+from bocage.simulate.phenology import CALENDARS, ENDMEMBERS, SPECTRA, Growth, growth, state
+from bocage.simulate.surfaces import BEHAVIOUR, REFLECTANCE, TEXTURE, Surface
 
 _STRIDE_M = 0.8
 """Step along the ray to the sun; thinner objects may lose part of their shadow."""
-_SKY = np.array([0.36, 0.39, 0.46, 0.28], dtype=np.float32)
+_SKY = np.array([0.42, 0.45, 0.52, 0.34], dtype=np.float32)
 """Share of the light that comes from the sky and reaches into shadows: more in blue (chosen)."""
+_REFERENCE_DAY = 190
+"""Day of the year at which `surfaces.REFLECTANCE` holds."""
 
-# A standing crop on one day: between green, ripe and earthy (red, green, blue, nir; chosen).
-_FIELD_COLOURS = np.array(
-    [[0.060, 0.105, 0.045, 0.46], [0.270, 0.235, 0.135, 0.33], [0.165, 0.150, 0.100, 0.26]],
-    dtype=np.float32,
+_CAMERA_BANDS = (2, 1, 0, 6)
+"""Red, green, blue and near infrared among Sentinel-2's bands."""
+_COLOUR: Floats = SPECTRA[:, _CAMERA_BANDS] / np.float32(10_000)
+_CALENDAR_OF = np.array(
+    [CALENDARS.index(name) if name in CALENDARS.names else -1 for name in BEHAVIOUR], np.intp
 )
+_OF_CROP = np.array(
+    [CALENDARS.index(name if name in CALENDARS.names else "bare") for name in LPIS_3.names], np.intp
+)
+_TINT = np.array([0.20, 0.13, 0.18, 0.15], dtype=np.float32)
+"""Largest deviation of a stand's colour from its crop's, per band (chosen)."""
+_SOILS = [
+    Surface.PLOWED, Surface.BARE, Surface.BED, Surface.SAND, Surface.VINE_FLOOR,
+    Surface.LAVENDER_FLOOR,
+]  # fmt: skip
 
 
-def shadow_margin(window: Window, domain: Domain) -> tuple[int, int, int, int]:
+@dataclass(frozen=True)
+class View:
+    """A window from above, with `margin` pixels of neighbourhood around it.
+
+    `scene` and `light`, the reflectance (4, H, W) float32 in red, green, blue and near infrared,
+    are those of `around`: the window with its margin. `table` are the `colours` it was made with.
+    """
+
+    land: Landscape
+    window: Window
+    margin: int
+    scene: Scene
+    light: Floats
+    table: Floats
+
+    @classmethod
+    def of(cls, land: Landscape, window: Window, margin: int) -> View:
+        """What the camera sees on the day of the landscape's photograph."""
+        around = window.padded(margin, margin, margin, margin)
+        reach = shadow_margin(around, land)
+        scene = land.scene(around.padded(*reach))
+        day = day_of_year(land.domain.past_day if land.past else land.domain.aerial_day)
+        table = colours(land, scene.owner, day)
+        light = reflectance(land, around, scene, table)
+        return cls(land, window, margin, scene.inside(*reach), light, table)
+
+    @property
+    def around(self) -> Window:
+        """The window with its margin."""
+        return self.scene.window
+
+    def inner(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Cut the margin off the last two axes."""
+        m = self.margin
+        return image[..., m : image.shape[-2] - m, m : image.shape[-1] - m]
+
+
+def day_of_year(yyyymmdd: str) -> int:
+    """0 for 1 January."""
+    return date(int(yyyymmdd[:4]), int(yyyymmdd[4:6]), int(yyyymmdd[6:])).timetuple().tm_yday - 1
+
+
+def _sun(land: Landscape) -> tuple[float, float, float]:
+    """Towards the sun (east, south), tangent of its height; the past flew at another hour."""
+    east, south, tangent = land.domain.sun
+    return (-east if land.past else east), south, tangent
+
+
+def shadow_margin(window: Window, land: Landscape) -> tuple[int, int, int, int]:
     """Pixels (top, bottom, left, right) around a window that may throw shadow into it."""
-    east, south, tangent = domain.sun
+    east, south, tangent = _sun(land)
     reach = MAX_HEIGHT_M / tangent * METRE / window.step_cm
     across, down = int(np.ceil(reach * abs(east))) + 2, int(np.ceil(reach * abs(south))) + 2
     return 1, down, across if east < 0 else 1, across if east > 0 else 1
 
 
-def reflectance(land: Landscape, window: Window, scene: Scene) -> Floats:
+def reflectance(land: Landscape, window: Window, scene: Scene, table: Floats) -> Floats:
     """Red, green, blue and near-infrared reflectance of `window`, (4, H, W) float32, 0 to 1.
 
-    `scene` is of the window plus `shadow_margin`: objects outside throw their shadows in. Light is
-    Lambertian on the slope of ground and objects, plus light of the sky, which shadows keep.
+    `scene` is of the window plus `shadow_margin`: objects outside throw their shadows in. `table`
+    are the `colours` of its owners. Light is Lambertian on the slope of ground and objects, plus
+    light of the sky, which shadows keep.
     """
-    domain = land.domain
-    margin = shadow_margin(window, domain)
+    margin = shadow_margin(window, land)
     height, width = window.shape
     rows = slice(margin[0], margin[0] + height)
     cols = slice(margin[2], margin[2] + width)
     inner = scene.inside(*margin)
 
-    surface = inner.surface
-    colour = REFLECTANCE[surface]
-    field = surface == Surface.FIELD
-    colour[field] = field_colours(inner.owner, stream=60)[inner.parcel[field]]
-    soil = (surface == Surface.PLOWED) | (surface == Surface.BARE) | (surface == Surface.VINE_FLOOR)
-    wetness = np.float32(0.75) + np.float32(0.5) * draw(inner.owner.hash, 61)
-    colour[soil] *= wetness[inner.parcel[soil]][:, None]
-    meadow = (surface == Surface.MEADOW) | (surface == Surface.LAWN)
-    colour[meadow] *= _meadow_tint(inner.owner)[inner.parcel[meadow]]
-
-    texture = TEXTURE[surface]
+    texture = TEXTURE[inner.surface]
     relief = 1 + inner.tone
     relief += texture[..., 0] * (
-        np.float32(0.6) * value_noise(window, 60, land.key("grain"))
-        + np.float32(0.6) * pixel_noise(window, land.key("pixel"))
+        np.float32(1.2) * value_noise(window, 60, land.key("grain"))
+        + np.float32(1.1) * pixel_noise(window, land.key("pixel"))
     )
-    relief += texture[..., 1] * value_noise(window, 240, land.key("tufts"))
+    relief += texture[..., 1] * (np.float32(1.5) * value_noise(window, 240, land.key("tufts")))
     relief += texture[..., 2] * value_noise(window, 1_200, land.key("patches"))
-    relief = np.maximum(relief, np.float32(0.15))
+    np.maximum(relief, np.float32(0.15), out=relief)
 
-    sunlit = _slope_light(scene, domain)[rows, cols] * ~_shadows(scene, domain)[rows, cols]
-    light = _SKY + (1 - _SKY) * sunlit[..., None]
-    return np.clip(colour * light * relief[..., None], 0, 1).transpose(2, 0, 1)
-
-
-def field_colours(owner: Owners, stream: int) -> Floats:
-    """Colour of each parcel's standing crop on one day, (P, 4): a draw that ignores the crop."""
-    weights = np.stack([draw(owner.hash, stream + k) for k in range(10, 13)], axis=1)
-    weights *= weights * weights
-    weights /= weights[:, 0:1] + weights[:, 1:2] + weights[:, 2:3]
-    mixed = sum(weights[:, k : k + 1] * _FIELD_COLOURS[k] for k in range(3))
-    bright = np.float32(0.85) + np.float32(0.3) * draw(owner.hash, stream + 13)
-    result: Floats = mixed * bright[:, None]
-    return result
+    sunlit = _slope_light(scene, land)[rows, cols] * ~_shadows(scene, land)[rows, cols]
+    place = kinds_of(inner)
+    light = np.empty((4, height, width), dtype=np.float32)
+    for band in range(4):
+        seen = table[:, band][place]
+        seen *= _SKY[band] + (1 - _SKY[band]) * sunlit
+        seen *= relief
+        np.clip(seen, 0, 1, out=light[band])
+    return light
 
 
-def _meadow_tint(owner: Owners) -> Floats:
-    """Green after rain or yellow after drought, per parcel, (P, 4) factors around 1."""
-    dry = draw(owner.hash, 62)[:, None] * np.array([0.7, 0.25, 0.25, -0.2], dtype=np.float32)
-    shade = np.float32(0.8) + np.float32(0.3) * draw(owner.hash, 63)[:, None]
-    result: Floats = (1 + dry) * shade
-    return result
+def kinds_of(scene: Scene) -> NDArray[np.int32]:
+    """Row of `colours` for every pixel, (H, W)."""
+    return scene.parcel * np.int32(len(Surface)) + scene.surface
 
 
-def _slope_light(scene: Scene, domain: Domain) -> Floats:
+def colours(land: Landscape, owner: Owners, day: int) -> Floats:
+    """Reflectance of every surface in every parcel on a day, (P * S, 4), parcel by parcel.
+
+    Fields have the colour of their crop's leaves, straw, flowers and soil in the shares of that
+    day; other plants their usual colour, moved by how the day differs from midsummer.
+    """
+    parcels, surfaces = len(owner.hash), len(Surface)
+    grown = growth(owner.hash, land.domain.season_days)
+    table = np.repeat(REFLECTANCE[None], parcels, axis=0)
+    for surface in range(surfaces):
+        behaviour = BEHAVIOUR[surface]
+        calendar = _OF_CROP[owner.crop] if behaviour == "field" else _CALENDAR_OF[surface]
+        if surface == Surface.FIELD:
+            table[:, surface] = _mixed(calendar, grown, day)
+        elif behaviour != "field" and CALENDARS.fixed[calendar] < 0:
+            row = np.full(parcels, calendar)
+            usual = _mixed(row[:1], _usual(), _REFERENCE_DAY)
+            change = _mixed(row, grown, day) / usual
+            table[:, surface] *= np.clip(change, np.float32(0.55), np.float32(1.7))
+    wetness = np.float32(0.75) + np.float32(0.5) * draw(owner.hash, 61)
+    table[:, _SOILS] *= wetness[:, None, None]
+    # Variety, nutrition, disease and the camera's angle: no two stands of a crop look quite alike.
+    shade = np.float32(0.78) + np.float32(0.44) * draw(owner.hash, 63)
+    tint = np.stack([draw(owner.hash, stream) for stream in (64, 65, 66, 67)], axis=1)
+    table *= (shade[:, None] * (1 + _TINT * (2 * tint - 1)))[:, None, :]
+    return table.reshape(parcels * surfaces, 4)
+
+
+def _mixed(calendar: NDArray[np.intp], grown: Growth, day: int) -> Floats:
+    """Colour of stands on a day, (P, 4): endmembers in the shares of the calendar."""
+    now = state(calendar, grown, np.array([day]))
+    green, dry, flower = (now.green + now.catch)[:, 0], now.dry[:, 0], now.flower[:, 0]
+    total = green + dry + flower
+    scale = 1 / np.maximum(total, 1)
+    soil = np.maximum(1 - total, 0)
+    bright = grown.soil * np.float32(0.9)
+    shares = np.zeros((len(green), len(ENDMEMBERS)), dtype=np.float32)
+    shares[np.arange(len(green)), CALENDARS.leaf[calendar]] = green * scale
+    for name, share in (
+        ("straw", dry * scale), ("flower", flower * scale),
+        ("bright soil", soil * bright), ("dark soil", soil * (1 - bright)),
+    ):  # fmt: skip
+        shares[:, ENDMEMBERS.index(name)] = share
+    # Sums in a fixed order: a matrix product may order them by the machine.
+    mixed = np.zeros((len(green), 4), dtype=np.float32)
+    for member in range(len(ENDMEMBERS)):
+        mixed += shares[:, member, None] * _COLOUR[member]
+    return mixed
+
+
+def _usual() -> Growth:
+    """A stand that keeps to its calendar."""
+    one = np.ones(1, dtype=np.float32)
+    return Growth(np.zeros(1, np.int64), one * 0, one * np.float32(0.94), one / 2, one / 2)
+
+
+def _slope_light(scene: Scene, land: Landscape) -> Floats:
     """Direct light by the slope of ground and objects, 1 on flat ground, (H, W)."""
-    east, south, tangent = domain.sun
+    east, south, tangent = _sun(land)
     top = scene.ground + scene.height
     pitch = np.float32(scene.window.step_cm / METRE)
     slope_u = np.zeros_like(top)
@@ -103,9 +206,9 @@ def _slope_light(scene: Scene, domain: Domain) -> Floats:
     return np.clip(light, 0, 1.35)
 
 
-def _shadows(scene: Scene, domain: Domain) -> NDArray[np.bool_]:
+def _shadows(scene: Scene, land: Landscape) -> NDArray[np.bool_]:
     """Where an object between a pixel and the sun stands higher than the ray, (H, W)."""
-    east, south, tangent = domain.sun
+    east, south, tangent = _sun(land)
     height = scene.height
     total_v, total_u = height.shape
     shadow = np.zeros(height.shape, dtype=bool)

@@ -60,6 +60,15 @@ class Window:
         return Window(self.u0, self.v0, step_cm, width, height)
 
 
+def _fade(offset: Ints, cell_cm: int) -> Floats:
+    """Weight of the farther lattice node at `offset` cm from the nearer one."""
+    fraction = offset / cell_cm
+    # Quintic fade (Perlin 2002): second derivatives are continuous, so are shaded slopes.
+    weight = fraction * fraction * fraction * (fraction * (fraction * 6 - 15) + 10)
+    faded: Floats = weight.astype(np.float32)
+    return faded
+
+
 @dataclass(frozen=True)
 class _Axis:
     """Where the samples of one axis lie between lattice nodes."""
@@ -74,15 +83,14 @@ class _Axis:
     def of(cls, position: Ints, cell_cm: int) -> _Axis:
         node = position // cell_cm
         fraction = (position - node * cell_cm) / cell_cm
-        # Quintic fade (Perlin 2002): second derivatives are continuous, so are shaded slopes.
-        weight = fraction**3 * (fraction * (fraction * 6 - 15) + 10)
-        slope = 30 * fraction**2 * (fraction - 1) ** 2 * (METRE / cell_cm)
+        rise = fraction * (fraction - 1)
+        slope = 30 * rise * rise * (METRE / cell_cm)
         first = int(node[0])
         return cls(
             first,
             int(node[-1]) - first + 2,
             (node - first).astype(np.intp),
-            weight.astype(np.float32),
+            _fade(position - node * cell_cm, cell_cm),
             slope.astype(np.float32),
         )
 
@@ -104,8 +112,8 @@ def value_noise(window: Window, cell_cm: int, key: int) -> Floats:
     return result
 
 
-def value_noise_slope(window: Window, cell_cm: int, key: int) -> tuple[Floats, Floats]:
-    """Smooth noise and the length of its gradient per metre, both (H, W) float32."""
+def value_noise_gradient(window: Window, cell_cm: int, key: int) -> tuple[Floats, Floats, Floats]:
+    """Smooth noise and its derivatives eastward and southward per metre, (H, W) float32 each."""
     across, down = _Axis.of(window.u, cell_cm), _Axis.of(window.v, cell_cm)
     nodes = _nodes(key, down, across)
     left, right = nodes[:, across.index], nodes[:, across.index + 1]
@@ -114,8 +122,19 @@ def value_noise_slope(window: Window, cell_cm: int, key: int) -> tuple[Floats, F
     top, below = rows[down.index], rows[down.index + 1]
     weight = down.weight[:, None]
     eastward = tilt[down.index] + (tilt[down.index + 1] - tilt[down.index]) * weight
-    southward = (below - top) * down.slope[:, None]
-    return top + (below - top) * weight, np.sqrt(eastward**2 + southward**2)
+    return top + (below - top) * weight, eastward, (below - top) * down.slope[:, None]
+
+
+def value_noise_at(u: Ints, v: Ints, cell_cm: int, key: int) -> Floats:
+    """`value_noise` at scattered points (N,) cm: the very numbers that a window has there."""
+    column, row = u // cell_cm, v // cell_cm
+    weight_u, weight_v = _fade(u - column * cell_cm, cell_cm), _fade(v - row * cell_cm, cell_cm)
+    rows, cols = np.stack([row, row, row + 1, row + 1]), np.stack([column, column + 1] * 2)
+    corner = draw(hash_at(key, rows, cols), 0) * np.float32(2) - np.float32(1)
+    top = corner[0] + (corner[1] - corner[0]) * weight_u
+    below = corner[2] + (corner[3] - corner[2]) * weight_u
+    result: Floats = top + (below - top) * weight_v
+    return result
 
 
 def pixel_noise(window: Window, key: int) -> Floats:

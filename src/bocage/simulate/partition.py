@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from bocage.simulate.hashing import Floats, Hashes, draw, hash_at
 from bocage.simulate.noise import METRE, Window, value_noise
 
-BLOCK_CM = 27_000
-"""Mean distance of block centres."""
 _WARP_CELL, _WARP_CM = 15_000, 700
 _MARGIN_CM = 12_500
-"""Parcels' middles are judged too, and lie up to this far outside the window."""
+"""Built plots' middles are judged too, and lie up to this far outside the window; the middles of
+large fields may lie farther, but nothing asks for their `inset_m`."""
 _REACH = 24
 """Strips and parcels are numbered -24..24 from the block's centre; beyond, the last one grows."""
 _SPAN = 2 * _REACH + 1
@@ -50,14 +49,17 @@ class Blocks:
     hash: Hashes
 
 
-def blocks(window: Window, key: int) -> Blocks:
-    """The two nearest block centres of every pixel and the distance to the border between them."""
+def blocks(window: Window, key: int, spacing_cm: int) -> Blocks:
+    """The two nearest block centres of every pixel and the distance to the border between them.
+
+    `spacing_cm` is the mean distance of block centres.
+    """
     warp_u = np.rint(value_noise(window, _WARP_CELL, key ^ 1) * _WARP_CM).astype(np.int32)
     warp_v = np.rint(value_noise(window, _WARP_CELL, key ^ 2) * _WARP_CM).astype(np.int32)
     u = window.u.astype(np.int32)[None, :] + warp_u
     v = window.v.astype(np.int32)[:, None] + warp_v
     box = (int(u.min()), int(u.max()), int(v.min()), int(v.max()))
-    site, hashes, reached = _sites(key, *box)
+    site, hashes, reached = _sites(key, spacing_cm, *box)
 
     far = np.float32(np.inf)
     best = np.full(window.shape, far, dtype=np.float32)
@@ -86,19 +88,21 @@ def _spacing(site: Index) -> Floats:
     return spacing.astype(np.float32)
 
 
-def _sites(key: int, u0: int, u1: int, v0: int, v1: int) -> tuple[Index, Hashes, NDArray[np.intp]]:
+def _sites(
+    key: int, spacing: int, u0: int, u1: int, v0: int, v1: int
+) -> tuple[Index, Hashes, NDArray[np.intp]]:
     """Block centres in fixed order, and which of them count inside the rectangle.
 
     The tables hold every centre that can be first or second nearest to a point of the rectangle or
     within `_MARGIN_CM` of it; the third value lists those that can be so inside it.
     """
-    reach = _MARGIN_CM + 2 * BLOCK_CM
-    cols = np.arange((u0 - reach) // BLOCK_CM, (u1 + reach) // BLOCK_CM + 1)
-    rows = np.arange((v0 - reach) // BLOCK_CM, (v1 + reach) // BLOCK_CM + 1)
+    reach = _MARGIN_CM + 2 * spacing
+    cols = np.arange((u0 - reach) // spacing, (u1 + reach) // spacing + 1)
+    rows = np.arange((v0 - reach) // spacing, (v1 + reach) // spacing + 1)
     hashes = hash_at(key, rows[:, None], cols[None, :])
-    jitter = BLOCK_CM * 0.7
-    site_u = cols[None, :] * BLOCK_CM + np.rint(BLOCK_CM * 0.15 + draw(hashes, 1) * jitter)
-    site_v = rows[:, None] * BLOCK_CM + np.rint(BLOCK_CM * 0.15 + draw(hashes, 2) * jitter)
+    jitter, least = spacing * 0.7, spacing * 0.15
+    site_u = cols[None, :] * spacing + np.rint(least + draw(hashes, 1) * jitter)
+    site_v = rows[:, None] * spacing + np.rint(least + draw(hashes, 2) * jitter)
     sites = np.stack([site_u, site_v], axis=-1).reshape(-1, 2).astype(np.int32)
     m = _MARGIN_CM
     keep = _within(sites, u0 - m, u1 + m, v0 - m, v1 + m)
@@ -170,24 +174,20 @@ def parcels(land: Blocks, width_m: Floats, length_m: Floats, key: int) -> Parcel
     strip, low_a, high_a = _divide((c * du + s * dv) / w, block, cut)
     low_a, high_a = low_a * w, high_a * w
 
-    row = block * _SPAN + strip
-    strip_hash = cut_hash[:, :-1].reshape(-1)
-    length = np.repeat(length_m, _SPAN) * (np.float32(0.7) + np.float32(0.6) * draw(strip_hash, 4))
+    # Only strips and parcels that the window shows get numbers of their own.
+    line, lines = _renumber(block * _SPAN + strip, len(base) * _SPAN)
+    strip_hash = cut_hash[:, :-1].reshape(-1)[lines]
+    length = length_m[lines // _SPAN] * (np.float32(0.7) + np.float32(0.6) * draw(strip_hash, 4))
     phase = draw(strip_hash, 5)
     end_hash = hash_at(strip_hash[:, None], numbers[None, :])
     end = (draw(end_hash, 6) - np.float32(0.5)) * np.float32(0.5)
-    length_hw = length[row]
-    cell, low_b, high_b = _divide((c * dv - s * du) / length_hw + phase[row], row, end)
+    length_hw = length[line]
+    cell, low_b, high_b = _divide((c * dv - s * du) / length_hw + phase[line], line, end)
     low_b, high_b = low_b * length_hw, high_b * length_hw
 
-    code = row * _SPAN + cell
-    used = np.zeros(len(length) * _SPAN, dtype=bool)
-    used[code.reshape(-1)] = True
-    codes = np.flatnonzero(used)
-    renumber = np.zeros(len(used), dtype=np.int32)
-    renumber[codes] = np.arange(len(codes), dtype=np.int32)
+    index, codes = _renumber(line * _SPAN + cell, len(lines) * _SPAN)
     rows, cells = codes // _SPAN, codes % _SPAN
-    blocks_, strips = rows // _SPAN, rows % _SPAN
+    blocks_, strips = lines[rows] // _SPAN, lines[rows] % _SPAN
     sides = np.stack(
         [
             cut_hash[blocks_, strips],
@@ -205,7 +205,7 @@ def parcels(land: Blocks, width_m: Floats, length_m: Floats, key: int) -> Parcel
         cells - _REACH + half * (1 + end[rows, cells] + end[rows, cells + 1]) - phase[rows]
     ) * length[rows]
     return Parcels(
-        renumber[code],
+        index,
         low_a,
         high_a,
         low_b,
@@ -217,6 +217,16 @@ def parcels(land: Blocks, width_m: Floats, length_m: Floats, key: int) -> Parcel
         _inset(land, blocks_, turn[blocks_], middle_a, middle_b),
         sides,
     )
+
+
+def _renumber(code: Index, count: int) -> tuple[Index, NDArray[np.intp]]:
+    """Each code's row among the codes that occur, and these in order; codes are below `count`."""
+    used = np.zeros(count, dtype=bool)
+    used[code.reshape(-1)] = True
+    codes = np.flatnonzero(used)
+    number = np.zeros(count, dtype=np.int32)
+    number[codes] = np.arange(len(codes), dtype=np.int32)
+    return number[code], codes
 
 
 def _inset(land: Blocks, block: NDArray[np.intp], turn: Index, a: Floats, b: Floats) -> Floats:

@@ -2,72 +2,160 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from bocage.simulate.hashing import Floats
-from bocage.simulate.landscape import Landscape, Scene
-from bocage.simulate.light import field_colours
+from bocage.simulate.domains import Domain
+from bocage.simulate.filters import displaced, smooth
+from bocage.simulate.hashing import Floats, draw, hash_at, make_key
+from bocage.simulate.light import View, colours, day_of_year, kinds_of
 from bocage.simulate.noise import Window, pixel_noise, value_noise
-from bocage.simulate.surfaces import Surface
 
-# Exposure of the camera per band (red, green, blue, nir) and the shoulder of its tone curve, set
-# so that meadows, woods and roads come near the digital numbers of real BD ORTHO patches.
-_EXPOSURE = np.array([0.95, 1.0, 1.12, 0.34], dtype=np.float32)
-_HAZE = np.array([0.030, 0.035, 0.045, 0.010], dtype=np.float32)
-_SHOULDER = np.float32(0.26)
+# Exposure of the camera per band (red, green, blue, nir), haze between it and the ground, and the
+# shoulder of the tone curve (the infrared band is nearly linear), fitted to the digital numbers of
+# real FLAIR patches by class and of FLAIR-HUB as a whole (`tools/calibrate_simulation`).
+_EXPOSURE = np.array([0.99, 0.955, 1.155, 1.00], dtype=np.float32)
+_HAZE = np.array([0.005, 0.002, 0.007, 0.034], dtype=np.float32)
+_SHOULDER = np.array([0.16, 0.16, 0.16, 2.0], dtype=np.float32)
+_DODGING = np.float32(0.10)
+"""Brightness left over between the photographs of a mosaic, relative, over some 400 m."""
 
+_FILM, _FILM_SHOULDER = np.float32(1.45), np.full((1, 1), 0.20, dtype=np.float32)
 _PAN_WEIGHTS = np.array([0.45, 0.35, 0.20, 0.0], dtype=np.float32)
 
-# SPOT 6/7 surface reflectance x 10000 against ours, per band: means of FLAIR-HUB are 432, 507,
-# 467 and 1126 (paper's Table VIII), darker than the ground because the product is uncorrected.
-_SPOT_GAIN = np.array([3_600, 4_200, 4_300, 4_600], dtype=np.float32)
+# SPOT 6/7 x 10000 against our reflectance, and its haze, per band: brought to FLAIR-HUB's means of
+# 432, 507, 467 and 1126 (the paper's table VIII); they are darker than the ground, because the
+# product is not fully corrected.
+_SPOT_GAIN = np.array([3_600, 4_000, 4_300, 3_700], dtype=np.float32)
+_SPOT_HAZE = np.array([0.014, 0.012, 0.030, 0.010], dtype=np.float32)
+_SPOT_BLUR = (0.72, 0.14)
+"""SPOT's image is softer than its pixel: half the contrast of fine detail is gone (chosen)."""
+
+MISREGISTRATION_PX = 19
+"""Largest error of place of the historical photograph, in its pixels of 0.4 m per axis: 7.6 m.
+
+Orthophotographs of French archives from the 1950s, oriented automatically, are out by one to
+several metres (Giordano, Le Bris & Mallet 2018)."""
+HISTORICAL_MARGIN_PX = MISREGISTRATION_PX + 3
 
 
-def aerial(light: Floats, window: Window, land: Landscape) -> NDArray[np.uint8]:
-    """Digital numbers (4, H, W) uint8 from reflectance (4, H, W): haze, exposure, tone curve."""
-    gain = (_EXPOSURE * np.array(land.domain.cast, dtype=np.float32))[:, None, None]
-    exposed = light * gain + _HAZE[:, None, None]
-    exposed += np.float32(0.004) * pixel_noise(window, land.key("camera"))
-    return _tone_curve(exposed)
+@dataclass(frozen=True)
+class _Camera:
+    """A survey's camera and laboratory.
+
+    `blur`: share of a pixel's light that each neighbour gets; `noise` relative to white; `gain` and
+    `shoulder` (4,): exposure and tone curve per band; `vivid`: saturation around 1.
+    """
+
+    blur: float
+    noise: float
+    vivid: float
+    gain: Floats
+    shoulder: Floats
+
+    @classmethod
+    def of(cls, domain: Domain) -> _Camera:
+        """Every domain was flown by another camera (FLAIR's metadata number 20 and more)."""
+        number = hash_at(make_key(domain.key, "camera"), 0)
+        blur, noise, vivid, bend, bright = (float(draw(number, k)[0]) for k in range(1, 6))
+        tint = draw(hash_at(make_key(domain.key, "camera"), np.arange(1, 5)), 1)
+        cast = np.array(domain.cast, dtype=np.float32)
+        return cls(
+            0.04 + 0.11 * blur,
+            0.001 + 0.003 * noise,
+            0.85 + 0.3 * vivid,
+            _EXPOSURE * cast * (np.float32(0.86 + 0.22 * bright) + np.float32(0.12) * tint),
+            _SHOULDER * np.float32(0.85 + 0.3 * bend),
+        )
 
 
-def _tone_curve(exposed: Floats) -> NDArray[np.uint8]:
+def aerial(view: View) -> NDArray[np.uint8]:
+    """Digital numbers (4, H, W) uint8: optics, haze, exposure, colour of the camera, tone curve."""
+    window = view.around
+    camera = _Camera.of(view.land.domain)
+    exposed = smooth(view.light, (1 - 2 * camera.blur, camera.blur))
+    exposed *= camera.gain[:, None, None]
+    exposed += _HAZE[:, None, None]
+    exposed *= 1 + _DODGING * value_noise(window, 40_000, view.land.key("mosaic"))
+    grey = (exposed[0] + exposed[1] + exposed[2]) * np.float32(1 / 3)
+    exposed[:3] += np.float32(camera.vivid - 1) * (exposed[:3] - grey)
+    exposed += np.float32(camera.noise) * pixel_noise(window, view.land.key("camera"))
+    return _tone_curve(view.inner(exposed), camera.shoulder[:, None, None])
+
+
+def _tone_curve(exposed: Floats, shoulder: Floats) -> NDArray[np.uint8]:
     """A saturating curve, 255 at 1."""
     value = np.maximum(exposed, 0)
-    value = 255 * (1 + _SHOULDER) * value / (value + _SHOULDER)
+    value = 255 * (1 + shoulder) * value / (value + shoulder)
     return np.clip(np.rint(value), 0, 255).astype(np.uint8)
 
 
-def spot(light: Floats, scene: Scene) -> NDArray[np.uint16]:
-    """SPOT's (4, H / 8, W / 8) uint16 from 0.2 m reflectance (4, H, W) of `scene` (no margin).
+def spot(view: View) -> NDArray[np.uint16]:
+    """SPOT's (4, H / 8, W / 8) uint16: another day's plants, 1.6 m pixels, soft optics.
 
-    The image is another day's: fields have a second colour drawn in the same way, of which half
-    shows, so that it tells no more about the crop than the photograph. Averages are taken over
-    whole numbers, so that their order does not matter.
+    Averages are taken over whole numbers, so that their order does not matter.
     """
-    field = scene.surface == Surface.FIELD
-    parcel = scene.parcel[field]
-    change = field_colours(scene.owner, 80) - field_colours(scene.owner, 60)
-    shifted = light.copy()
-    shifted[:, field] += np.float32(0.5) * change[parcel].T
-    whole = np.rint(np.clip(shifted, 0, 1) * 10_000).astype(np.int64)
-    bands, height, width = whole.shape
-    blocks = whole.reshape(bands, height // 8, 8, width // 8, 8).sum(axis=(2, 4))
-    mean = blocks.astype(np.float32) / np.float32(64 * 10_000)
-    scaled = _SPOT_GAIN[:, None, None] * (mean + np.float32(0.01))
+    land, owner = view.land, view.scene.owner
+    then = colours(land, owner, day_of_year(land.domain.spot_day))
+    change = then / np.maximum(view.table, np.float32(1e-3))
+    place = kinds_of(view.scene)
+    bands, height, width = view.light.shape
+    mean = np.empty((bands, height // 8, width // 8), dtype=np.float32)
+    for band in range(bands):
+        shifted = np.clip(view.light[band] * change[:, band][place], 0, 1)
+        whole = np.rint(shifted * 10_000).astype(np.int32)
+        blocks = whole.reshape(height // 8, 8, width // 8, 8).sum(axis=(1, 3), dtype=np.int64)
+        mean[band] = blocks.astype(np.float32) / np.float32(64 * 10_000)
+    margin = view.margin // 8
+    soft = smooth(mean, _SPOT_BLUR)[:, margin:-margin, margin:-margin]
+    scaled = _SPOT_GAIN[:, None, None] * (soft + _SPOT_HAZE[:, None, None])
     stored: NDArray[np.uint16] = np.clip(np.rint(scaled), 1, 10_000).astype(np.uint16)
     return stored
 
 
-def historical(light: Floats, window: Window, land: Landscape) -> NDArray[np.uint8]:
-    """Panchromatic film (1, H, W) uint8 of the past landscape's reflectance (4, H, W).
+def historical(view: View) -> NDArray[np.uint8]:
+    """Panchromatic film (1, H, W) uint8 of a view of the past with `HISTORICAL_MARGIN_PX`.
 
-    Film grain and uneven development of the print are chosen.
+    Out of place by metres, as soft as film of 0.4 to 1.2 m, with grain, dust, scratches and uneven
+    development of the print (amounts chosen).
     """
-    pan = sum(_PAN_WEIGHTS[k] * light[k] for k in range(3))
+    land, window = view.land, view.around
+    pan = sum(_PAN_WEIGHTS[k] * view.light[k] for k in range(3))
+    moved = displaced(pan, *_misregistration(view))
+    native = float(draw(hash_at(make_key(land.domain.key, "film"), 0), 1)[0])
+    soft = smooth(moved, (0.5 - 0.1 * native, 0.2, 0.05 + 0.05 * native))
     grain = np.float32(0.5) * pixel_noise(window, land.key("grain of film"))
     grain += np.float32(0.7) * value_noise(window, 120, land.key("clumps of film"))
     uneven = 1 + np.float32(0.12) * value_noise(window, 20_000, land.key("development"))
-    exposed = (pan * np.float32(1.15) + np.float32(0.05)) * uneven + np.float32(0.016) * grain
-    return _tone_curve(exposed)[None]
+    uneven *= 1 + np.float32(0.20) * value_noise(window, 110_000, land.key("sheet"))
+    exposed = (soft * _FILM + np.float32(0.02)) * uneven + np.float32(0.012) * grain
+    exposed += np.float32(0.5) * _blemishes(window, land.key("blemishes"))
+    return _tone_curve(view.inner(exposed), _FILM_SHOULDER)[None]
+
+
+def _misregistration(view: View) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """By how many rows and columns the old image is out of place, (H, W) each."""
+    moves = []
+    for axis in ("down", "across"):
+        number = hash_at(make_key(view.land.domain.key, "misregistration", axis), 0)
+        everywhere = (float(draw(number, 1)[0]) - 0.5) * 0.8 * MISREGISTRATION_PX
+        here = value_noise(view.around, 80_000, view.land.key("misregistration", axis))
+        moves.append(
+            np.rint(np.float32(everywhere) + np.float32(0.6 * MISREGISTRATION_PX) * here).astype(
+                np.intp
+            )
+        )
+    return moves[0], moves[1]
+
+
+def _blemishes(window: Window, key: int) -> Floats:
+    """Specks of dust and thin scratches along the film, 0 or about 1, (H, W)."""
+    cell = 4 * window.step_cm
+    specks = draw(hash_at(key, (window.v // cell)[:, None], (window.u // cell)[None, :]), 1)
+    column, reach = window.u // window.step_cm, window.v // 6_000
+    scratches = draw(hash_at(key ^ 1, reach[:, None], column[None, :]), 1)
+    marks: Floats = (specks < 6e-5).astype(np.float32) - (specks > 1 - 3e-5)
+    marks += np.float32(0.6) * (scratches < 8e-4)
+    return marks

@@ -7,7 +7,17 @@ from numpy.typing import NDArray
 
 from bocage.simulate.canvas import Canvas
 from bocage.simulate.hashing import Floats, draw, hash_at
-from bocage.simulate.landuse import FRUIT, LAVENDER, NUTS, OLIVES, VINEYARD, Kind, Owners
+from bocage.simulate.landuse import (
+    BERRIES,
+    FRUIT,
+    LAVENDER,
+    NUTS,
+    OLIVES,
+    OTHER_PERMANENT,
+    VINEYARD,
+    Kind,
+    Owners,
+)
 from bocage.simulate.partition import Parcels
 from bocage.simulate.surfaces import Surface
 
@@ -17,6 +27,8 @@ _ORCHARDS = {
     NUTS: (8.5, 8.0, 3.2, 7.5, Surface.ORCHARD_TREE),
     OLIVES: (6.0, 6.0, 1.8, 3.6, Surface.OLIVE_TREE),
 }
+# Hedgerows of berries, and of nurseries and Christmas trees: row distance, width, height, metres.
+_BUSHES = {BERRIES: (3.0, 0.6, 1.5), OTHER_PERMANENT: (1.6, 0.4, 1.8)}
 _HEADLAND_M = 3.0
 _TRAMLINES_M, _WHEELS_M = 24.0, 0.95
 
@@ -64,6 +76,11 @@ def paint_plantations(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
     row = lavender & planted & (np.abs(np.mod(across, np.float32(1.8)) - np.float32(0.9)) < 0.5)
     canvas.put(pixels[row], Surface.LAVENDER_ROW, 0.5)
 
+    for bush, (between, half, height) in _BUSHES.items():
+        middle = np.abs(np.mod(across, np.float32(between)) - np.float32(between / 2))
+        row = (crop == bush) & planted & (middle < half)
+        canvas.put(pixels[row], Surface.BUSH_ROW, height)
+
     for tree, (between, within, radius, height, surface) in _ORCHARDS.items():
         here = np.flatnonzero((crop == tree) & planted)
         if not len(here):
@@ -73,6 +90,38 @@ def paint_plantations(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
         crown = (inside > 0) & (tone > 0.05)
         size = np.float32(height) * (np.float32(0.55) + np.float32(0.45) * inside[crown])
         canvas.put(pixels[here[crown]], surface, size, (tone[crown] - np.float32(0.5)) * 0.4)
+
+
+def paint_young_trees(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
+    """Saplings in rows on rough grass: wood of no telling kind."""
+    pixels = np.flatnonzero((owner.kind == Kind.YOUNG_TREES)[cut.index].reshape(-1))
+    if not len(pixels):
+        return
+    parcel = cut.index.reshape(-1)[pixels]
+    across = cut.across.reshape(-1)[pixels]
+    along = cut.along.reshape(-1)[pixels]
+    share, tone = _tree_grid(across, along, owner, parcel, 2.6, 1.6)
+    crown = (share < 1.0) & (tone > 0.08)
+    height = (np.float32(1.4) + np.float32(1.2) * tone) * (1 - np.float32(0.5) * share)
+    canvas.put(
+        pixels[crown], Surface.LIGNEOUS, height[crown], (tone[crown] - np.float32(0.5)) * 0.4
+    )
+
+
+def paint_clear_cuts(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
+    """Brash raked into lines, and stumps between them."""
+    pixels = np.flatnonzero((owner.kind == Kind.CLEAR_CUT)[cut.index].reshape(-1))
+    if not len(pixels):
+        return
+    parcel = cut.index.reshape(-1)[pixels]
+    across = cut.across.reshape(-1)[pixels]
+    along = cut.along.reshape(-1)[pixels]
+    share, tone = _tree_grid(across, along, owner, parcel, 4.0, 4.5)
+    stump = (share < 0.12) & (tone < 0.7)
+    line = np.abs(np.mod(across, np.float32(14)) - np.float32(7)) < 1.3
+    worn = np.where(line, np.float32(-0.25), np.float32(0.05))
+    canvas.tone.reshape(-1)[pixels] = np.where(stump, np.float32(0.5), worn)
+    canvas.height.reshape(-1)[pixels] = np.where(line, np.float32(0.9), np.float32(0.2))
 
 
 def _tree_grid(

@@ -21,7 +21,7 @@ from bocage.nomenclatures import CROPS, LAND_COVER
 from bocage.simulate import labels, photographs
 from bocage.simulate.elevation import elevation
 from bocage.simulate.landscape import Landscape
-from bocage.simulate.light import reflectance, shadow_margin
+from bocage.simulate.light import View
 from bocage.simulate.noise import METRE, Window
 from bocage.simulate.sentinel1 import sentinel1
 from bocage.simulate.sentinel2 import sentinel2
@@ -36,27 +36,27 @@ def step_cm(modality: Modality) -> int:
     return round(modality.resolution_m * METRE)
 
 
-def render_present(land: Landscape, window: Window) -> Rendered:
-    """Photograph, elevation, SPOT and both label sets of a 0.2 m window (sides in whole 1.6 m)."""
-    margin = shadow_margin(window, land.domain)
-    around = land.scene(window.padded(*margin))
-    light = reflectance(land, window, around)
-    scene = around.inside(*margin)
+def render_present(land: Landscape, window: Window, *, truth: bool = False) -> Rendered:
+    """Photograph, elevation, SPOT and both label sets of a 0.2 m window (sides in whole 1.6 m).
+
+    Labels are as people make them, or with `truth` what really stands there.
+    """
+    view = View.of(land, window, labels.LABEL_MARGIN_PX)
+    scene = view.scene.inside(*(view.margin,) * 4)
     return {
-        AERIAL_RGBI.name: photographs.aerial(light, window, land),
-        DEM_ELEV.name: elevation(scene),
-        SPOT_RGBI.name: photographs.spot(light, scene),
-        LAND_COVER.label_set: labels.land_cover(scene),
-        CROPS.label_set: labels.crops(scene),
+        AERIAL_RGBI.name: photographs.aerial(view),
+        DEM_ELEV.name: elevation(view),
+        SPOT_RGBI.name: photographs.spot(view),
+        LAND_COVER.label_set: labels.land_cover(scene) if truth else labels.photo_interpreted(view),
+        CROPS.label_set: labels.crops(scene) if truth else labels.declared(view),
     }
 
 
 def render_past(past: Landscape, window: Window) -> Rendered:
     """The historical photograph of a 0.2 m window: the `past` landscape at 0.4 m."""
     coarse = window.resampled(step_cm(AERIAL_RLT_PAN))
-    around = past.scene(coarse.padded(*shadow_margin(coarse, past.domain)))
-    light = reflectance(past, coarse, around)
-    return {AERIAL_RLT_PAN.name: photographs.historical(light, coarse, past)}
+    view = View.of(past, coarse, photographs.HISTORICAL_MARGIN_PX)
+    return {AERIAL_RLT_PAN.name: photographs.historical(view)}
 
 
 def render_series(land: Landscape, window: Window, granule: Granule) -> Rendered:

@@ -1,12 +1,15 @@
 """When satellites pass, what the sky was like on each date, and what clouds hide.
 
-Passes follow the orbits: Sentinel-2 every 5 days with two satellites, Sentinel-1 every 6 days per
-orbit direction. Dates and weather belong to a granule of the ground, as products do.
+Passes follow the orbits: one Sentinel-2 orbit sees a place every 5 days with two satellites
+(Drusch et al. 2012), one Sentinel-1 orbit every 6 days (Torres et al. 2012), every 12 after
+Sentinel-1B's end in December 2021. Swaths overlap at these latitudes, so that many places lie under
+two orbits of a kind. Dates and weather belong to a granule of the ground, as products do.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +19,25 @@ from bocage.simulate.hashing import Floats, draw, hash_at, make_key
 from bocage.simulate.noise import Window, smoothstep, value_noise
 
 _GRANULE_CM = 2_048_000
-_SENTINEL2_DAYS, _SENTINEL1_DAYS = 5, 6
-_MAX_DATES = 60
+_SENTINEL2_DAYS = 5
+_FEWEST_DATES, _MOST_DATES = 30, 110
+_TWO_SENTINEL2_ORBITS, _TWO_SENTINEL1_ORBITS = 0.5, 0.4
+"""Share of places under two orbits (of Sentinel-1: per direction)."""
+
+_NORTH_M = 6_650_000
+"""Lambert-93 northing of mid-France."""
+# The sun over a pass at half past ten: towards east and south, and the tangent of its height in
+# midwinter and midsummer at 46 degrees north.
+_SUN_EAST, _SUN_SOUTH, _SUN_LOW, _SUN_HIGH = 0.42, 0.91, 0.34, 1.73
+
+
+class Sky(IntEnum):
+    """What hangs over a granule at a pass."""
+
+    CLEAR = 0
+    BROKEN = 1
+    CIRRUS = 2
+    OVERCAST = 3
 
 
 @dataclass(frozen=True)
@@ -40,28 +60,51 @@ class Granule:
 
 
 def sentinel2_days(granule: Granule) -> NDArray[np.int64]:
-    """Days of the year (0 = 1 January) with a Sentinel-2 image, (T,), T from 30 to 60.
+    """Days of the year (0 = 1 January) with a Sentinel-2 image, (T,), T from 30 to 110.
 
-    Of the 73 passes about four in ten are not in the archive (tiles under closed cloud, orbits that
-    miss the place); which ones is a draw.
+    One orbit or two, of which the archive lacks three in ten of the overcast dates and one in eight
+    of the others; which ones is a draw.
     """
     key = granule.key("sentinel2 dates")
-    first = int(draw(hash_at(key, -1), 0)[0] * _SENTINEL2_DAYS)
-    days = np.arange(first, 365, _SENTINEL2_DAYS)
-    order = np.argsort(draw(hash_at(key, days), 1), kind="stable")
-    kept = 40 + int(draw(hash_at(key, -2), 0)[0] * (_MAX_DATES - 40))
-    return np.sort(days[order[:kept]])
+    number = hash_at(key, -1)
+    first = int(draw(number, 0)[0] * _SENTINEL2_DAYS)
+    orbits = [first]
+    if float(draw(number, 1)[0]) < _TWO_SENTINEL2_ORBITS:
+        orbits.append((first + (2 if float(draw(number, 2)[0]) < 0.5 else 3)) % _SENTINEL2_DAYS)
+    days = np.sort(np.concatenate([np.arange(day, 365, _SENTINEL2_DAYS) for day in orbits]))
+    overcast = weather(granule, days)[0] == Sky.OVERCAST
+    # Below 1 an image is kept; the order decides where the bounds on their number do.
+    reluctance = draw(hash_at(key, days), 1) / np.where(overcast, 0.7, 0.88).astype(np.float32)
+    count = int(np.clip((reluctance < 1).sum(), _FEWEST_DATES, _MOST_DATES))
+    return np.sort(days[np.argsort(reluctance, kind="stable")[:count]])
+
+
+def sentinel1_passes(granule: Granule, orbit: str) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Days of the year with a Sentinel-1 image of that direction, and the orbit of each, (T,) both.
+
+    Orbit 0 sees every place, orbit 1 some, one day before it. One pass in twelve is missing, never
+    two of an orbit in a row.
+    """
+    key = granule.key("sentinel1 dates", orbit)
+    number = hash_at(key, -1)
+    period = 6 if granule.domain.year < 2022 else 12
+    first = int(draw(number, 0)[0] * period)
+    tracks = 2 if float(draw(number, 1)[0]) < _TWO_SENTINEL1_ORBITS else 1
+    found = []
+    for track in range(tracks):
+        days = np.arange((first - track) % period, 365, period)
+        missed = draw(hash_at(key, days), 1) < 1 / 12
+        missed[1:] &= ~missed[:-1]
+        found.append(days[~missed])
+    days = np.concatenate(found)
+    order = np.argsort(days, kind="stable")
+    tracks_of = np.concatenate([np.full(len(part), k) for k, part in enumerate(found)])
+    return days[order], tracks_of[order].astype(np.intp)
 
 
 def sentinel1_days(granule: Granule, orbit: str) -> NDArray[np.int64]:
-    """Days of the year with a Sentinel-1 image of that orbit, (T,): every 6 days, some 12."""
-    key = granule.key("sentinel1 dates", orbit)
-    first = int(draw(hash_at(key, -1), 0)[0] * _SENTINEL1_DAYS)
-    days = np.arange(first, 365, _SENTINEL1_DAYS)
-    missed = draw(hash_at(key, days), 1) < 0.12
-    # Never two in a row: the gap stays at 12 days.
-    missed[1:] &= ~missed[:-1]
-    return days[~missed]
+    """Days of the year with a Sentinel-1 image of that direction, (T,)."""
+    return sentinel1_passes(granule, orbit)[0]
 
 
 def to_dates(days: NDArray[np.int64], year: int) -> list[str]:
@@ -70,38 +113,72 @@ def to_dates(days: NDArray[np.int64], year: int) -> list[str]:
     return [str(date).replace("-", "") for date in dates]
 
 
-def soil_moisture(granule: Granule, day: int) -> float:
-    """Wetness of bare soil on a day, 0 (dry) to 1: wet winters, drying after each rain."""
-    key = granule.key("rain")
-    season = 0.5 + 0.32 * (abs(day - 200) / 182.5 * 2 - 1)
-    rain = 0.0
-    for back in range(8):
-        if float(draw(hash_at(key, day - back), 1)[0]) < 0.25:
-            rain = max(rain, 1.0 - back / 8)
-    return float(min(max(0.65 * season + 0.35 * rain, 0.0), 1.0))
+def weather(granule: Granule, days: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
+    """The `Sky` on each day, (T,), and a number in [0, 1) for how much of it, (T,).
+
+    Clear skies are rarer in winter and in the north; shares are set so that as many images of a
+    place come out clear, three in ten, as on the real series of `tools/calibrate_simulation`.
+    """
+    numbers = hash_at(granule.key("weather"), days)
+    kind = draw(numbers, 1)
+    # Northing of the granule's domain, in units of France's half height, and -1 summer to 1 winter.
+    north = (granule.domain.anchor_m[1] - _NORTH_M) / 400_000
+    winter = np.abs(days - 196).astype(np.float32) / np.float32(91.25) - 1
+    clear = np.float32(0.17 - 0.04 * north) - np.float32(0.05) * winter
+    overcast = np.float32(0.50 + 0.05 * north) + np.float32(0.08) * winter
+    sky = np.full(len(days), Sky.BROKEN, dtype=np.int64)
+    sky[kind > np.float32(0.92) - overcast] = Sky.CIRRUS
+    sky[kind > 1 - overcast] = Sky.OVERCAST
+    sky[kind < clear] = Sky.CLEAR
+    return sky, draw(numbers, 2)
+
+
+def soil_moisture(granule: Granule, days: NDArray[np.int64]) -> Floats:
+    """Wetness of bare soil on days of the year, (T,), 0 (dry) to 1: wet winters, drying after rain.
+
+    It rains on half of the overcast days and some of the others; the top centimetres dry out within
+    about a week.
+    """
+    memory = np.arange(8)
+    recent = days[:, None] - memory
+    sky, _ = weather(granule, recent.reshape(-1))
+    chance = np.where(sky == Sky.OVERCAST, np.float32(0.5), np.float32(0.08))
+    rains = draw(hash_at(granule.key("rain"), recent.reshape(-1)), 1) < chance
+    left = (1 - memory / 8).astype(np.float32)
+    rain = np.where(rains.reshape(recent.shape), left, 0).max(axis=1)
+    season = np.float32(0.18) + np.float32(0.64 / 182.5) * np.abs(days - 200).astype(np.float32)
+    wetness: Floats = np.float32(0.65) * season + np.float32(0.35) * rain
+    return np.clip(wetness, 0, 1)
 
 
 def clouds(window: Window, granule: Granule, day: int) -> tuple[Floats, Floats]:
     """Opacity of clouds, 0 to 1, and depth of their shadow, 0 to 1, over a window (H, W).
 
-    Three dates in ten are overcast, three clear, the others broken by clouds of some hundred
-    metres. Shadows are the clouds' own shape, moved by one distance for the date.
+    Shadows are the clouds' own shape, thrown away from the sun by the height of their base.
     """
-    numbers = hash_at(granule.key("weather"), day)
-    kind, amount = float(draw(numbers, 1)[0]), float(draw(numbers, 2)[0])
+    skies, amounts = weather(granule, np.array([day]))
+    sky, amount = Sky(int(skies[0])), float(amounts[0])
     flat = np.zeros(window.shape, dtype=np.float32)
-    if kind < 0.36:
+    if sky is Sky.CLEAR:
         return flat, flat
-    if kind > 0.72:
+    if sky is Sky.OVERCAST:
         veil = value_noise(window, 60_000, granule.key("overcast", day))
         return np.clip(np.float32(0.88 + 0.1 * amount) + np.float32(0.08) * veil, 0, 1), flat
+    if sky is Sky.CIRRUS:
+        veil = value_noise(window, 140_000, granule.key("cirrus", day))
+        thin = np.float32(0.05 + 0.20 * amount) * (1 + np.float32(0.7) * veil)
+        return np.clip(thin, 0, 1), flat
     level = 0.55 - 1.0 * amount
-    move_u, move_v = 4_000 + int(amount * 17_000), -9_000 - int(amount * 11_000)
-    thrown = Window(
-        window.u0 - move_u, window.v0 - move_v, window.step_cm, window.width, window.height
+    base_m = 700 + 2_300 * float(draw(hash_at(granule.key("weather"), day), 3)[0])
+    summer = 1 - abs(day - 172) / 194
+    reach = base_m * 100 / (_SUN_LOW + (_SUN_HIGH - _SUN_LOW) * summer)
+    toward_u, toward_v = round(reach * _SUN_EAST), round(reach * _SUN_SOUTH)
+    # What shades a point stands that far towards the sun.
+    above = Window(
+        window.u0 + toward_u, window.v0 + toward_v, window.step_cm, window.width, window.height
     )
     cloud = _cloud_field(window, granule, day)
-    shade = _cloud_field(thrown, granule, day)
+    shade = _cloud_field(above, granule, day)
     return smoothstep(level, level + 0.35, cloud), smoothstep(level, level + 0.35, shade)
 
 

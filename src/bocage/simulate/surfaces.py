@@ -44,21 +44,28 @@ class Surface(IntEnum):
     LAVENDER_ROW = 24
     LAVENDER_FLOOR = 25
     MARGIN = 26
+    CLEAR_CUT = 27
+    LIGNEOUS = 28
+    MIXED_WOOD = 29
+    SOLAR = 30
+    BUSH_ROW = 31
+    BED = 32
+    SAND = 33
 
 
 # surface | land cover | red green blue nir (thousandths) | texture at 0.4, 2 and 12 m (thousandths)
 # | Sentinel-2 and -1 behaviour: a calendar of `phenology` | a declared crop may stand on it
 _TABLE = """
-TILE_ROOF | building | 230 140 105 270 | 90 40 20 | roof | no
-SLATE_ROOF | building | 120 122 132 140 | 70 40 20 | roof | no
-METAL_ROOF | building | 330 330 335 320 | 30 40 20 | roof | no
+TILE_ROOF | building | 230 140 105 270 | 150 60 20 | roof | no
+SLATE_ROOF | building | 120 122 132 140 | 150 60 20 | roof | no
+METAL_ROOF | building | 330 330 335 320 | 80 50 20 | roof | no
 GREENHOUSE | greenhouse | 430 460 470 440 | 60 40 20 | greenhouse | no
 POOL | swimming pool | 90 310 390 50 | 40 30 0 | water | no
-ASPHALT | impervious surface | 140 140 140 155 | 60 40 60 | paved | no
+ASPHALT | impervious surface | 155 152 150 155 | 85 50 60 | paved | no
 CONCRETE | impervious surface | 265 255 240 280 | 60 60 60 | paved | no
-GRAVEL | pervious surface | 280 245 195 320 | 90 80 80 | gravel | no
-BARE | bare soil | 310 265 205 360 | 110 120 120 | bare | no
-WATER | water | 50 72 70 22 | 30 40 120 | water | no
+GRAVEL | pervious surface | 225 200 165 300 | 75 80 80 | gravel | no
+BARE | bare soil | 290 250 200 350 | 220 160 120 | bare | no
+WATER | water | 50 72 70 22 | 8 20 120 | water | no
 SNOW | snow | 850 860 880 800 | 15 20 30 | snow | no
 LAWN | herbaceous vegetation | 78 126 66 430 | 70 80 100 | lawn | no
 MEADOW | herbaceous vegetation | 98 134 74 400 | 90 130 170 | grasses, mixture | yes
@@ -67,15 +74,22 @@ FIELD | agricultural land | 100 120 70 350 | 50 40 60 | field | yes
 PLOWED | plowed land | 195 155 120 235 | 90 60 80 | field | yes
 VINE_ROW | vineyard | 80 122 62 430 | 120 90 80 | vineyard | yes
 VINE_FLOOR | vineyard | 205 172 130 290 | 80 80 100 | vineyard | yes
-DECIDUOUS | deciduous | 72 118 64 520 | 190 120 100 | broad-leaved | no
-CONIFER | coniferous | 46 78 54 330 | 170 120 80 | coniferous | no
-BRUSH | brushwood | 105 125 76 370 | 210 180 130 | brush | no
+DECIDUOUS | deciduous | 72 118 64 520 | 160 120 100 | broad-leaved | no
+CONIFER | coniferous | 60 88 62 350 | 170 120 80 | coniferous | no
+BRUSH | brushwood | 88 108 68 360 | 140 150 130 | brush | no
 ORCHARD_TREE | deciduous | 76 120 62 500 | 160 100 60 | fruit orchards | yes
 OLIVE_TREE | deciduous | 92 106 82 290 | 150 90 60 | olive groves | yes
 ORCHARD_FLOOR | herbaceous vegetation | 122 140 84 350 | 110 110 120 | fruit orchards | yes
 LAVENDER_ROW | agricultural land | 120 104 150 300 | 110 60 60 | lavandin | yes
 LAVENDER_FLOOR | agricultural land | 270 235 190 330 | 80 70 70 | lavandin | yes
 MARGIN | herbaceous vegetation | 112 132 74 370 | 150 150 120 | rough grass | no
+CLEAR_CUT | clear cut | 190 165 125 270 | 240 200 140 | brush | no
+LIGNEOUS | ligneous | 100 122 76 400 | 190 140 110 | brush | no
+MIXED_WOOD | mixed | 58 96 58 420 | 190 130 100 | broad-leaved | no
+SOLAR | undefined | 62 68 92 95 | 30 40 20 | greenhouse | no
+BUSH_ROW | agricultural land | 84 118 66 430 | 150 90 70 | field | yes
+BED | bare soil | 180 145 110 250 | 130 110 60 | bare | no
+SAND | bare soil | 380 345 280 420 | 60 80 100 | bare | no
 """
 
 _ROWS = [[cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines()]
@@ -96,3 +110,13 @@ BEHAVIOUR: tuple[str, ...] = tuple(row[4] for row in _ROWS)
 """Name of each surface's course of the year; `field` means the course of the parcel's crop."""
 DECLARED = np.array([row[5] == "yes" for row in _ROWS])
 """Surfaces that belong to a parcel's declared crop, (S,) bool."""
+SOFT = np.isin(
+    np.arange(len(Surface)),
+    [
+        Surface.LAWN, Surface.MEADOW, Surface.ROUGH_GRASS, Surface.MARGIN, Surface.DECIDUOUS,
+        Surface.CONIFER, Surface.BRUSH, Surface.FIELD, Surface.PLOWED, Surface.BARE, Surface.BED,
+        Surface.ORCHARD_FLOOR, Surface.VINE_FLOOR, Surface.VINE_ROW, Surface.LAVENDER_FLOOR,
+        Surface.CLEAR_CUT,
+    ],
+)  # fmt: skip
+"""Surfaces on which a tree may stand, (S,) bool."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from bocage.simulate.hashing import Floats, draw, hash_at
+from bocage.simulate.hashing import Floats, Hashes, Ints, draw, hash_at
 from bocage.simulate.noise import Window, value_noise
 
 
@@ -25,13 +27,6 @@ def crowns(
     rows_v = window.v // cell_cm
     rows = np.arange(rows_v[0] - 2, rows_v[-1] + 3)
     cols = np.arange(window.u[0] // cell_cm - 3, window.u[-1] // cell_cm + 3)
-    hashes = hash_at(key, rows[:, None], cols[None, :])
-    half = np.float32(0.5)
-    jitter_u = (draw(hashes, 1) * half + half * half).reshape(-1)
-    jitter_v = (draw(hashes, 2) * half + half * half).reshape(-1)
-    radius = np.float32(0.42) + np.float32(0.28) * draw(hashes, 3)
-    inverse = (1 / (radius * radius)).reshape(-1)
-    presence, tones = draw(hashes, 4).reshape(-1), draw(hashes, 5).reshape(-1)
     shift = np.rint(draw(hash_at(key, rows, 7), 1) * cell_cm).astype(np.int32)
 
     y, x = np.divmod(pixels.astype(np.int32), np.int32(window.width))
@@ -42,7 +37,7 @@ def crowns(
     row, part_v = np.divmod(down, np.int32(cell_cm))
     step_v = np.where(part_v < cell_cm // 2, np.int32(-1), np.int32(1))
     share_v = part_v.astype(np.float32) / np.float32(cell_cm)
-    width = np.int32(len(cols))
+    site = _sites(key, rows, cols, few=4 * len(pixels))
 
     inside = np.zeros(len(pixels), dtype=np.float32)
     tone = np.zeros(len(pixels), dtype=np.float32)
@@ -52,15 +47,48 @@ def crowns(
         step_u = np.where(part_u < cell_cm // 2, np.int32(-1), np.int32(1))
         share_u = part_u.astype(np.float32) / np.float32(cell_cm)
         for move_u in (0, 1):
-            k = this * width + column + step_u * move_u
-            du = share_u - jitter_u[k]
-            dv = share_v - jitter_v[k]
+            jitter_u, jitter_v, inverse, presence, number = site(this, column + step_u * move_u)
+            du = share_u - jitter_u
+            dv = share_v - jitter_v
             if move_u:
                 du -= step_u.astype(np.float32)
             if move_v:
                 dv -= step_v.astype(np.float32)
-            depth = 1 - (du * du + dv * dv) * inverse[k]
-            better = (depth > inside) & (presence[k] < density)
+            depth = 1 - (du * du + dv * dv) * inverse
+            better = (depth > inside) & (presence < density)
             inside = np.where(better, depth, inside)
-            tone = np.where(better, tones[k], tone)
+            tone = np.where(better, number, tone)
     return inside, tone
+
+
+def _sites(
+    key: int, rows: Ints, cols: Ints, few: int
+) -> Callable[[NDArray[np.int32], NDArray[np.int32]], tuple[Floats, ...]]:
+    """A look-up by row and column: place in the cell (u, v), 1 / radius squared, presence, tone.
+
+    From a table of all sites, or, where fewer than those are asked for (coarse pixels), one by one.
+    """
+    if len(rows) * len(cols) > few:
+        return lambda row, column: _numbers(hash_at(key, rows[row], cols[column]))
+    table = [
+        numbers.reshape(-1) for numbers in _numbers(hash_at(key, rows[:, None], cols[None, :]))
+    ]
+    width = np.int32(len(cols))
+
+    def look_up(row: NDArray[np.int32], column: NDArray[np.int32]) -> tuple[Floats, ...]:
+        k = row * width + column
+        return tuple(numbers[k] for numbers in table)
+
+    return look_up
+
+
+def _numbers(hashes: Hashes) -> tuple[Floats, ...]:
+    half = np.float32(0.5)
+    radius = np.float32(0.42) + np.float32(0.28) * draw(hashes, 3)
+    return (
+        draw(hashes, 1) * half + half * half,
+        draw(hashes, 2) * half + half * half,
+        1 / (radius * radius),
+        draw(hashes, 4),
+        draw(hashes, 5),
+    )

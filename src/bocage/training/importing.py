@@ -14,6 +14,7 @@ from bocage.models.published import (
     published_config,
 )
 from bocage.nomenclatures import get_task
+from bocage.series import SeriesConfig
 from bocage.training.bundling import bundle_tasks
 
 
@@ -39,6 +40,8 @@ def import_bundle(
         network=imported.network.config,
         tasks=bundle_tasks([get_task(task.name) for task in config.tasks]),
         tile_px=config.tile_px,
+        # These networks know no absence: ground under clouds all year gets its clearest date.
+        series=SeriesConfig(min_dates=1),
         data=f"FLAIR-HUB; imported from {origin or checkpoint.name}",
         metrics={"published, test split, percent": scores} if usual else {},
     )

@@ -1,0 +1,133 @@
+"""What runs through the land: hedges and margins, water, roads, and the bare heights."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bocage.simulate.canvas import Canvas
+from bocage.simulate.domains import Use
+from bocage.simulate.hashing import Floats, draw, hash_at
+from bocage.simulate.landuse import Tenure
+from bocage.simulate.layout import Layout
+from bocage.simulate.noise import Window, smoothstep, value_noise
+from bocage.simulate.partition import Blocks
+from bocage.simulate.surfaces import SOFT, Surface
+
+_RURAL = (Use.ARABLE, Use.PASTURE, Use.PERMANENT)
+_SETTLED = (Use.TOWN, Use.CENTRE, Use.WORKS)
+_FAR = np.float32(1e6)
+
+
+def waters(
+    window: Window, land: Blocks, held: Tenure, altitude: Floats, bank: Floats, key: int
+) -> tuple[Floats, Floats]:
+    """Distance to the edge of any water, and the ground made level under still water, (H, W) each.
+
+    Lakes fill their block but for a shore; ponds lie in the middle of some blocks.
+    """
+    lake = held.use == Use.LAKE
+    ragged = value_noise(window, 1_500, key)
+    near = land.nearest
+    still = np.full(window.shape, _FAR, dtype=np.float32)
+    if held.pond.any():
+        radius = np.float32(12) + np.float32(26) * draw(land.hash, 14)
+        middle = land.site[near]
+        du = (land.u - middle[..., 0]).astype(np.float32)
+        dv = (land.v - middle[..., 1]).astype(np.float32)
+        pond = np.sqrt(du * du + dv * dv) * np.float32(0.01) - radius[near]
+        still = np.where(held.pond[near], pond + 4 * ragged, still)
+    if lake.any():
+        coves = value_noise(window, 9_000, key ^ 1)
+        shore = np.float32(42) + 5 * ragged + 32 * coves - land.border_m
+        still = np.where(lake[near], shore, still)
+    # 0 in still water to 1 at the block's border, so that neighbouring blocks meet.
+    depth = np.maximum(still, 0)
+    away = smoothstep(0.0, 1.0, depth / (depth + land.border_m + np.float32(0.01)))
+    level = held.level[near]
+    return np.minimum(bank + np.float32(0.8) * ragged, still), level + (altitude - level) * away
+
+
+def paint_borders(canvas: Canvas, layout: Layout) -> NDArray[np.bool_]:
+    """Grass margins between fields, low garden hedges; returns where field hedges grow."""
+    cut, land, uses = layout.cut, layout.land, layout.held.use
+    use = uses[cut.block]
+    rural = np.isin(use, _RURAL)
+    chance = draw(cut.side_hash, 31)
+    hedged = rural[:, None] & (chance < layout.domain.hedges)
+    fenced = (use == Use.TOWN)[:, None] & (chance < 0.4)
+    sides = (cut.low_a, cut.high_a, cut.low_b, cut.high_b)
+    hedge_m = np.full(canvas.surface.shape, _FAR, dtype=np.float32)
+    fence_m = hedge_m.copy()
+    for k, side in enumerate(sides):
+        hedge_m = np.minimum(hedge_m, np.where(hedged[cut.index, k], side, _FAR))
+        fence_m = np.minimum(fence_m, np.where(fenced[cut.index, k], side, _FAR))
+    nearest = np.minimum(np.minimum(sides[0], sides[1]), np.minimum(sides[2], sides[3]))
+    nearest = np.minimum(nearest, land.border_m)
+    margin = rural[cut.index] & (nearest < 0.7)
+    canvas.put(np.flatnonzero(margin), Surface.MARGIN, 0)
+    soft = SOFT[canvas.surface]
+    canvas.put(np.flatnonzero(soft & (fence_m < 0.6)), Surface.BRUSH, 1.6)
+    # A hedge along the road between two blocks of fields.
+    pair = draw(hash_at(land.hash[:, None] ^ land.hash[None, :], 3), 1)
+    lined = pair < np.float32(0.5 * layout.domain.hedges)
+    country = np.isin(uses, _RURAL)
+    lined &= country[:, None] & country[None, :]
+    beside = lined[land.nearest, land.second] & (abs(land.border_m - 5.2) < 1.5)
+    return np.asarray(soft & ((hedge_m < 1.9) | beside))
+
+
+def paint_water(canvas: Canvas, layout: Layout) -> None:
+    """Rivers, brooks, ponds and lakes, with a grassy edge and here and there a beach."""
+    lower = canvas.height < 2
+    edge = layout.shore
+    canvas.put(np.flatnonzero((edge < 1.6) & lower), Surface.ROUGH_GRASS, 0)
+    lake = (layout.held.use == Use.LAKE)[layout.land.nearest]
+    if lake.any():
+        dry = value_noise(layout.window, 5_000, layout.key("beach"))
+        beach = lake & (edge < 7) & (dry > 0.25) & lower
+        canvas.put(np.flatnonzero(beach), Surface.SAND, 0)
+    canvas.put(np.flatnonzero(edge < 0), Surface.WATER, 0)
+
+
+def paint_roads(canvas: Canvas, layout: Layout) -> None:
+    """Roads and tracks between blocks, streets between every second strip of plots."""
+    cut, land, uses = layout.cut, layout.land, layout.held.use
+    settled = np.isin(uses[cut.block], _SETTLED)
+    even = cut.strip % 2 == 0
+    street_m = np.where((settled & even)[cut.index], cut.low_a, _FAR)
+    street_m = np.where((settled & ~even)[cut.index], cut.high_a, street_m)
+    canvas.put(np.flatnonzero(street_m < 4.0), Surface.CONCRETE, 0, -0.1)
+    canvas.put(np.flatnonzero(street_m < 2.8), Surface.ASPHALT, 0)
+
+    chance = draw(hash_at(land.hash[:, None] ^ land.hash[None, :], 3), 2)
+    built = np.isin(uses, _SETTLED)
+    road = chance < (0.15 if layout.past else 0.42)
+    if not layout.past:
+        road |= built[:, None] | built[None, :]
+    track = ~road & (chance < 0.85)
+    border = land.border_m
+    on_road = road[land.nearest, land.second]
+    on_track = track[land.nearest, land.second]
+    verge = (on_road & (border < 4.8)) | (on_track & (border < 3.0))
+    canvas.put(np.flatnonzero(verge), Surface.MARGIN, 0)
+    canvas.put(np.flatnonzero(on_track & (border < 2.0)), Surface.GRAVEL, 0)
+    canvas.put(np.flatnonzero(on_track & (border < 0.4)), Surface.MARGIN, 0)
+    canvas.put(np.flatnonzero(on_road & (border < 3.2)), Surface.ASPHALT, 0)
+    canvas.tone[on_road & (border < 0.12)] = 0.9
+
+
+def paint_heights(canvas: Canvas, layout: Layout) -> None:
+    """Above the trees: grass, then rock, then snow that stays over the summer."""
+    line, altitude = layout.domain.snow_line_m, layout.altitude
+    if line is None or float(altitude.max()) < line - 450:
+        return
+    window = layout.window
+    patch = value_noise(window, 4_500, layout.key("snow")) + np.float32(0.5) * value_noise(
+        window, 1_100, layout.key("snow", 2)
+    )
+    level = altitude + np.float32(70) * patch - np.float32(line)
+    canvas.put(np.flatnonzero(level > -300), Surface.ROUGH_GRASS, 0)
+    canvas.put(np.flatnonzero((level > -280) & (patch > 0.25)), Surface.BRUSH, 0.6)
+    canvas.put(np.flatnonzero(level > -110), Surface.BARE, 0.3)
+    canvas.put(np.flatnonzero(level > 0), Surface.SNOW, 0)
