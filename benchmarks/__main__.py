@@ -9,7 +9,7 @@ import sys
 
 from benchmarks.measure import document, table
 
-NAMES = ("evaluate", "mapping", "reading", "step")
+NAMES = ("evaluate", "index", "mapping", "packing", "reading", "step")
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         raster = folder / "ortho.tif"
-        _write_raster(raster)
+        write_raster(raster, SIDE_PX)
         stub = PixelStub().eval()
         bundle = Bundle(network=stub, meta=_meta())  # type: ignore[arg-type]
         config = MapConfig(window_px=TILE_PX, overlap_px=OVERLAP_PX, device="cpu")
@@ -81,13 +81,14 @@ def run() -> list[Row]:
         ]
 
 
-def _write_raster(path: Path) -> None:
+def write_raster(path: Path, side_px: int) -> None:
+    """A photograph of random fields, four bands of 8 bits."""
     rng = np.random.default_rng(0)
-    coarse = rng.integers(20, 230, (4, SIDE_PX // 32, SIDE_PX // 32)).astype(np.uint8)
+    coarse = rng.integers(20, 230, (4, side_px // 32, side_px // 32)).astype(np.uint8)
     image = coarse.repeat(32, axis=1).repeat(32, axis=2)
     image += rng.integers(0, 20, image.shape).astype(np.uint8)
     profile = {
-        "driver": "GTiff", "count": 4, "dtype": "uint8", "width": SIDE_PX, "height": SIDE_PX,
+        "driver": "GTiff", "count": 4, "dtype": "uint8", "width": side_px, "height": side_px,
         "crs": "EPSG:2154", "transform": from_origin(700000, 6600000, 0.2, 0.2),
         "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "zstd",
     }  # fmt: skip

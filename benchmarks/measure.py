@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,9 +50,26 @@ def compare(
     """
     ours()
     baseline()
-    pairs = [(seconds(ours), seconds(baseline)) for _ in range(rounds)]
-    ratios = [slow / fast for fast, slow in pairs]
-    fast, slow = (statistics.median(times) * 1000 / items for times in zip(*pairs, strict=True))
+    return row(name, *alternate((ours, baseline), rounds), items=items, unit=unit)
+
+
+def alternate(works: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of each work in every round; in a round each has one turn."""
+    turns = [[seconds(work) for work in works] for _ in range(rounds)]
+    return [list(times) for times in zip(*turns, strict=True)]
+
+
+def row(
+    name: str,
+    ours: Sequence[float],
+    baseline: Sequence[float],
+    *,
+    items: float = 1.0,
+    unit: str = "ms",
+) -> Row:
+    """Medians of seconds, as milliseconds per item, and the range of the rounds' ratios."""
+    ratios = [slow / fast for fast, slow in zip(ours, baseline, strict=True)]
+    fast, slow = (statistics.median(times) * 1000 / items for times in (ours, baseline))
     return Row(name, fast, slow, slow / fast, unit, (min(ratios), max(ratios)))
 
 

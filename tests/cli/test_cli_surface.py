@@ -17,17 +17,31 @@ SURFACE = {
     "map": [
         "run", "output", "overrides", "aerial", "historical", "elevation", "height", "spot",
         "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel1_asc", "sentinel1_asc_dates",
-        "sentinel1_desc", "sentinel1_desc_dates",
+        "sentinel1_desc", "sentinel1_desc_dates", "backend",
     ],
-    "simulate": ["out", "domains", "patches", "seed", "area"],
+    "simulate": [
+        "out", "domains", "patches", "seed", "sensors", "classes", "area", "benchmark", "size",
+        "verify", "shard", "workers",
+    ],
     "demo": ["out"],
+    "data download": [
+        "dataset", "output", "domains", "modalities", "labels", "split", "split_column", "mirror",
+        "connections", "plan_only",
+    ],
     "data index": ["root", "layout", "output"],
+    "data pack": [
+        "source", "target", "layout", "index", "codec", "workers", "shard", "verify",
+    ],
     "data show": ["patch", "root", "layout", "output"],
     "models list": ["folder"],
     "models show": ["name", "arch", "both_tasks"],
     "models import": [
         "checkpoint", "name", "output", "arch", "both_tasks", "channels", "adapt", "auxiliary",
     ],
+    "models pull": ["name", "arch", "rgb", "output", "adapt", "auxiliary", "keep_checkpoint"],
+    "models push": ["bundle", "repository", "licence", "scores", "private"],
+    "models export": ["bundle", "output", "file_format", "size_px"],
+    "models card": ["bundle", "licence", "scores", "repository", "output"],
 }  # fmt: skip
 """Scripts depend on these: changing one is a breaking change."""
 

@@ -10,6 +10,9 @@ import torch
 from bocage.modalities import get_modality
 from bocage.models import (
     AuxiliaryConfig,
+    BundleClass,
+    BundleMeta,
+    BundleTask,
     DecoderConfig,
     EncoderConfig,
     FusionConfig,
@@ -50,6 +53,23 @@ def small_network(inputs: Sequence[str | InputConfig], **options: Any) -> Networ
 
 def with_auxiliary(inputs: Sequence[str], **options: Any) -> Network:
     return small_network(inputs, auxiliary=AuxiliaryConfig(enabled=True, width=8), **options)
+
+
+def describe(network: Network, **options: Any) -> BundleMeta:
+    tasks = tuple(
+        BundleTask(
+            name=task.name,
+            slug=task.name,
+            classes=tuple(
+                BundleClass(
+                    id=i, name=f"c{i}", name_fr=f"classe {i}", color="#102030", scored=i < 4
+                )
+                for i in range(task.num_classes)
+            ),
+        )
+        for task in TASKS
+    )
+    return BundleMeta(network=network.config, tasks=tasks, tile_px=512, **options)
 
 
 def make_batch(

@@ -7,41 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from model_batches import AERIAL, DEM, S2, TASKS, gap, make_batch, small_network
+from model_batches import AERIAL, DEM, S2, describe, gap, make_batch, small_network
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import bocage
 from bocage.errors import DataError
-from bocage.models import (
-    BundleClass,
-    BundleMeta,
-    BundleTask,
-    EncoderConfig,
-    Network,
-    load_bundle,
-    save_bundle,
-)
+from bocage.models import EncoderConfig, Network, load_bundle, save_bundle
 from bocage.models.bundle import META_KEY
 
 pytestmark = pytest.mark.unit
-
-
-def describe(network: Network, **options: Any) -> BundleMeta:
-    tasks = tuple(
-        BundleTask(
-            name=task.name,
-            slug=task.name,
-            classes=tuple(
-                BundleClass(
-                    id=i, name=f"c{i}", name_fr=f"classe {i}", color="#102030", scored=i < 4
-                )
-                for i in range(task.num_classes)
-            ),
-        )
-        for task in TASKS
-    )
-    return BundleMeta(network=network.config, tasks=tasks, tile_px=512, **options)
 
 
 @pytest.fixture
@@ -76,22 +51,15 @@ def test_a_bundle_gives_back_the_same_network(saved: tuple[Path, Network]) -> No
     assert all(p.grad is not None for p in bundle.network.parameters())
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "swin_tiny_patch4_window7_224"])
-def test_bundle_of_a_timm_network(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tables that are in no file come back; weights that were pretrained are not fetched again."""
-    network = small_network((AERIAL,), encoder=EncoderConfig(name=name)).eval()
+def test_weights_that_were_pretrained_are_not_fetched_again(tmp_path: Path) -> None:
+    network = small_network((AERIAL,), encoder=EncoderConfig(name="test_resnet")).eval()
     pretrained = network.config.model_copy(
-        update={"encoder": EncoderConfig(name=name, weights="pretrained")}
+        update={"encoder": EncoderConfig(name="test_resnet", weights="pretrained")}
     )
     network.config = pretrained
     path = tmp_path / "model.safetensors"
     save_bundle(path, network, describe(network))
-    bundle = load_bundle(path)
-    assert bundle.network.config == pretrained
-    batch = make_batch((AERIAL,), hw=(70, 50))
-    assert gap(network(**batch).logits, bundle.network(**batch).logits) < 1e-6
+    assert load_bundle(path).network.config == pretrained
 
 
 def test_files_that_are_no_bundle(saved: tuple[Path, Network], tmp_path: Path) -> None:

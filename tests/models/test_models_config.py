@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from model_batches import AERIAL, DEM, S2, small_config
+from model_batches import AERIAL, DEM, PAN, S2, SPOT, small_config
 from pydantic import BaseModel, ValidationError
 
 from bocage.models import (
@@ -28,8 +28,14 @@ pytestmark = pytest.mark.unit
     [
         (lambda: EncoderConfig(name="swin_bse_patch4_window12_384"), "did you mean 'swin_base"),
         (lambda: EncoderConfig(name="convnett"), "Valid: convnet"),
+        (lambda: EncoderConfig(name="resnet34.a1_in2k"), "did you mean 'a1_in1k'"),
+        (lambda: EncoderConfig(weights="pretrained"), "'convnet' has no pretrained weights"),
+        (lambda: EncoderConfig(weights="hub:a/b"), "'convnet' has no pretrained weights"),
+        (lambda: EncoderConfig(name="vit_giant_patch16_gap_224", weights="pretrained"), "no hub"),
+        (lambda: EncoderConfig(name="resnet34", weights="hub:resnet34"), "hub:OWNER/NAME"),
+        (lambda: EncoderConfig(name="resnet34", weights="hub:a/b@"), "hub:OWNER/NAME"),
         (lambda: FusionConfig(name="gate"), "did you mean 'gated'"),
-        (lambda: DecoderConfig(name="unet"), "unknown decoder 'unet'.*Valid: upernet"),
+        (lambda: DecoderConfig(name="unet"), "unknown decoder 'unet'.*Valid: detail, upernet"),
         (lambda: DecoderConfig(pool_scales=(0, 2)), "must be 1 or more"),
         (lambda: TemporalConfig(width=7), "must be even"),
         (lambda: EncoderConfig(nmae="convnet"), "nmae"),
@@ -46,6 +52,10 @@ pytestmark = pytest.mark.unit
         (lambda: small_config(()), "at least one input"),
         (lambda: small_config((AERIAL, "aerial")), "each input may be named once"),
         (lambda: small_config((AERIAL,), tasks=()), "at least one task"),
+        (
+            lambda: small_config((S2,), decoder=DecoderConfig(name="detail")),
+            "every input is a series",
+        ),
         (
             lambda: small_config((AERIAL,), tasks=[TaskHead(name="a", num_classes=2)] * 2),
             "task may",
@@ -76,20 +86,59 @@ def test_short_names_become_official_ones() -> None:
     assert config.sensor_dropout == {S2: 0.2}
 
 
+CONVNET_LACKS = {"drop_path", "window", "new_channels"}
+UPERNET_LACKS = {"decoder.detail_stride", "decoder.detail_width"}
+
+
 def test_options_without_effect_are_named() -> None:
     one = small_config((AERIAL,)).ineffective()
-    assert set(one) == {"temporal", "encoder.drop_path", "auxiliary.width", "sensor_dropout"}
+    assert set(one) == {
+        "temporal",
+        "auxiliary.width",
+        "sensor_dropout",
+        *(f"encoder.{option}" for option in CONVNET_LACKS),
+        *UPERNET_LACKS,
+    }
     series = small_config((S2, "sentinel1-asc"), encoders={S2: EncoderConfig()}).ineffective()
-    assert set(series) == {"encoder", f"encoders.{S2}", "auxiliary.width"}
+    assert set(series) == {"encoder", f"encoders.{S2}", "auxiliary.width", *UPERNET_LACKS}
     own = small_config(
         (AERIAL, S2),
         encoders={AERIAL: EncoderConfig(name="resnet10t")},
+        decoder=DecoderConfig(name="detail"),
         auxiliary=AuxiliaryConfig(enabled=True),
     ).ineffective()
-    assert set(own) == {
-        "encoder",
-        *(f"encoders.{AERIAL}.{option}" for option in ("width", "depth", "stem_stride")),
-    }
+    timm_lacks = ("width", "depth", "stem_stride", "window", "new_channels")
+    assert set(own) == {"encoder", *(f"encoders.{AERIAL}.{option}" for option in timm_lacks)}
+
+
+def test_what_an_encoder_is_given_decides_what_has_an_effect() -> None:
+    def without_effect(channels: tuple[str, ...], **encoder: Any) -> set[str]:
+        config = small_config(
+            [InputConfig(modality=AERIAL, channels=channels), DEM],
+            encoder=EncoderConfig(name="resnet10t"),
+            encoders={AERIAL: EncoderConfig(**encoder)},
+        )
+        prefix = f"encoders.{AERIAL}."
+        found = (path.removeprefix(prefix) for path in config.ineffective() if prefix in path)
+        return set(found) - {"width", "depth", "stem_stride"}
+
+    colours, infrared = ("blue", "red"), ("nir", "red")
+    assert without_effect(colours, name="resnet10t") == {"window", "new_channels"}
+    assert without_effect(infrared, name="resnet10t", weights="w") == {"window"}
+    assert without_effect(colours, name="resnet10t", weights="w") == {"window", "new_channels"}
+    assert without_effect(infrared, name="test_maxvit", weights="w") == set()
+    assert without_effect(infrared, name="swinv2_tiny_window8_256") == {"new_channels"}
+    assert without_effect(infrared, name="vit_tiny_patch16_224", weights="w") == {"window"}
+
+
+def test_detail_is_no_finer_than_the_finest_image() -> None:
+    detail = DecoderConfig(name="detail")
+    assert small_config((AERIAL, SPOT), decoder=detail).detail_m == 0.4
+    spot = small_config((SPOT, S2), decoder=detail)
+    assert spot.detail_m == 1.6
+    assert "1.6 m" in spot.ineffective()["decoder.detail_stride"]
+    both = small_config((AERIAL, DEM, SPOT, PAN), decoder=detail)
+    assert [given.modality for given in both.detail_inputs] == [AERIAL, DEM]
 
 
 def _has_path(model: type[BaseModel], path: list[str]) -> bool:

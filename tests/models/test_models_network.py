@@ -25,7 +25,7 @@ from model_batches import (
 )
 
 from bocage.errors import DataError
-from bocage.models import EncoderConfig, FusionConfig, InputConfig, Network, NetworkConfig
+from bocage.models import EncoderConfig, InputConfig, Network, NetworkConfig
 from bocage.models.network import pyramid_strides
 
 pytestmark = pytest.mark.unit
@@ -51,10 +51,9 @@ def check_finite(network: Network, batch: dict, hw: tuple[int, int]) -> dict[str
     return logits
 
 
-@pytest.mark.parametrize("fusion", ["gated", "concat"])
 @pytest.mark.parametrize("names", INPUT_SETS.values(), ids=INPUT_SETS.keys())
-def test_forward_and_backward(names: tuple[str, ...], fusion: str) -> None:
-    network = small_network(names, fusion=FusionConfig(name=fusion, width=8))
+def test_forward_and_backward(names: tuple[str, ...]) -> None:
+    network = small_network(names)
     logits = check_finite(network, make_batch(names), (64, 64))
     sum(values.square().mean() for values in logits.values()).backward()
     for name, parameter in network.named_parameters():
@@ -110,26 +109,16 @@ def test_levels_follow_the_finest_map_and_a_missing_reference_changes_nothing() 
     assert small_network((S2,))._level_size((512, 512), 10.24) == (10, 10)
 
 
-@pytest.mark.parametrize("fusion", ["gated", "concat"])
-@pytest.mark.parametrize("train", [True, False])
-def test_any_subset_of_sensors(fusion: str, train: bool) -> None:
+def test_a_step_without_a_sensor_leaves_no_parameter_out() -> None:
     names = (AERIAL, DEM, S2, ASC)
-    network = small_network(names, fusion=FusionConfig(name=fusion, width=8)).train(train)
+    network = small_network(names)
     batch = make_batch(names)
-    answers = []
     for bits in range(2 ** len(names)):
         absent = {name: [0, 1] for i, name in enumerate(names) if not bits >> i & 1}
-        given = without(batch, absent)
-        answers.append(check_finite(network, given, (64, 64))["cover"])
-        if train:
-            answers[-1].sum().backward()
-            answers[-1] = answers[-1].detach()
-            idle = [n for n, p in network.named_parameters() if p.grad is None and "crops" not in n]
-            assert idle == []
-            network.zero_grad()
-    # Every subset is a different situation, and the network can tell.
-    for i, one in enumerate(answers):
-        assert all((one - other).abs().max() > 1e-6 for other in answers[i + 1 :])
+        check_finite(network, without(batch, absent), (64, 64))["cover"].sum().backward()
+        idle = [n for n, p in network.named_parameters() if p.grad is None and "crops" not in n]
+        assert idle == []
+        network.zero_grad()
 
 
 def test_mixed_batch_equals_its_samples_one_by_one() -> None:
@@ -266,19 +255,6 @@ def test_auxiliary_outputs_only_in_training_and_only_where_present() -> None:
     assert output.auxiliary_present[AERIAL].tolist() == [True, True]
     assert network.eval()(**batch).auxiliary == {}
     assert small_network((AERIAL,))(**make_batch((AERIAL,))).auxiliary == {}
-
-
-def test_bfloat16_autocast() -> None:
-    names = (AERIAL, DEM, S2, ASC)
-    network = with_auxiliary(names)
-    batch = without(make_batch(names), {DEM: [1]})
-    with torch.autocast("cpu", torch.bfloat16):
-        output = network(**batch)
-    for values in output.logits.values():
-        assert values.dtype == torch.float32
-        assert values.isfinite().all()
-    sum(v.square().mean() for v in output.logits.values()).backward()
-    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_building_needs_no_network_and_changes_no_config(monkeypatch: pytest.MonkeyPatch) -> None:

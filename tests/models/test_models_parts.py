@@ -1,78 +1,22 @@
 from __future__ import annotations
 
-from pathlib import Path
+import itertools
+from typing import Any
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from model_batches import AERIAL, DEM, S2, make_batch, small_network
-from safetensors.torch import save_file
+from model_batches import AERIAL, DEM, S2, SPOT, make_batch, small_network
 
-from bocage.errors import ConfigError, DataError
-from bocage.models import EncoderConfig, TemporalConfig
+from bocage.errors import ConfigError
+from bocage.models import DecoderConfig, EncoderConfig, FusionConfig, TaskHead, TemporalConfig
 from bocage.models.absence import hide_sensors, tilted
-from bocage.models.encoders import build_encoder
 from bocage.models.fusion import match_stages
 from bocage.models.temporal import TemporalEncoder, positional_encoding
 
 pytestmark = pytest.mark.unit
-
-
-@pytest.mark.parametrize("channels", [1, 4, 7])
-@pytest.mark.parametrize(
-    "config",
-    [
-        EncoderConfig(width=8),
-        EncoderConfig(width=8, stem_stride=1, depth=2),
-        EncoderConfig(name="resnet10t"),
-        EncoderConfig(name="convnext_atto", drop_path=0.1),
-        EncoderConfig(name="swin_tiny_patch4_window7_224", drop_path=0.1),
-    ],
-    ids=lambda c: f"{c.name}-{c.stem_stride}",
-)
-def test_encoders_take_any_size_and_channel_count(config: EncoderConfig, channels: int) -> None:
-    encoder = build_encoder(config, channels).eval()
-    finest = config.stem_stride
-    assert encoder.strides == tuple(finest * 2**i for i in range(4))
-    for height, width in [(70, 33), (5, 64)]:
-        maps = encoder(torch.randn(1, channels, height, width))
-        for values, count, stride in zip(maps, encoder.channels, encoder.strides, strict=True):
-            assert values.shape == (1, count, -(-height // stride), -(-width // stride))
-
-
-def test_encoder_without_a_pyramid_is_refused() -> None:
-    with pytest.raises(ConfigError, match="one scale only"):
-        build_encoder(EncoderConfig(name="vit_tiny_patch16_224"), 4)
-    with pytest.raises(ConfigError, match="no pretrained weights"):
-        build_encoder(EncoderConfig(weights="pretrained"), 4)
-
-
-@pytest.mark.parametrize("name", ["convnet", "resnet10t"])
-def test_encoder_weights_from_a_file(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "weights.safetensors"
-    torch.manual_seed(3)
-    if name == "convnet":
-        source = build_encoder(EncoderConfig(name=name), 4).backbone
-        save_file(source.state_dict(), file)
-    else:
-        source = timm.create_model(name, in_chans=3)
-        save_file(source.state_dict(), file)
-    loaded = build_encoder(EncoderConfig(name=name, weights=str(file)), 4).backbone
-    if name == "convnet":
-        for one, other in zip(source.parameters(), loaded.parameters(), strict=True):
-            assert torch.equal(one, other)
-    else:
-        # Red, green and blue as they were, each scaled by 3/4; infrared starts as red.
-        first = source.state_dict()["conv1.0.weight"] * 3 / 4
-        torch.testing.assert_close(loaded.state_dict()["conv1.0.weight"][:, :3], first)
-        torch.testing.assert_close(loaded.state_dict()["conv1.0.weight"][:, 3], first[:, 0])
-    other = "convnet" if name == "resnet10t" else "resnet10t"
-    for encoder, path in ((other, file), (name, tmp_path / "none.safetensors")):
-        with pytest.raises(DataError, match="cannot be used for encoder"):
-            build_encoder(EncoderConfig(name=encoder, weights=str(path)), 4)
 
 
 def test_encoders_of_single_sensors() -> None:
@@ -206,3 +150,70 @@ def test_downsampling_averages() -> None:
     x = torch.rand(1, 2, 6, 8)
     torch.testing.assert_close(resize(x, (3, 4)), F.avg_pool2d(x, 2))
     assert resize(x, (6, 8)) is x
+
+
+def scenes(samples: int, seed: int) -> tuple[dict[str, Any], torch.Tensor]:
+    """Grey ground with blue (1) and red (2) things of 0.6 to 1.6 m, and where they are."""
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=random))
+
+    batch = make_batch((AERIAL,), samples, seed=seed)
+    image = 60 + 60 * torch.rand(samples, 4, 64, 64, generator=random)
+    labels = torch.zeros(samples, 64, 64, dtype=torch.long)
+    for sample, _ in itertools.product(range(samples), range(12)):
+        kind, height, width = draw(1, 3), draw(3, 9), draw(3, 9)
+        top, left = draw(0, 64 - height), draw(0, 64 - width)
+        place = (slice(top, top + height), slice(left, left + width))
+        labels[sample][place] = kind
+        image[sample, {1: 2, 2: 0}[kind]][place] += 90
+    batch["images"][AERIAL] = image.clamp(0, 255).to(torch.uint8)
+    return batch, labels
+
+
+def test_detail_finds_things_smaller_than_an_encoders_cells() -> None:
+    """The same time to learn; cells of 0.8 m and of 0.4 m, read at 0.2 m."""
+    scores = {}
+    for name in ("upernet", "detail"):
+        network = small_network(
+            (AERIAL,),
+            tasks=[TaskHead(name="things", num_classes=3)],
+            encoder=EncoderConfig(width=16),
+            fusion=FusionConfig(width=16),
+            decoder=DecoderConfig(name=name, width=16, detail_width=16),
+        )
+        optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+        for step in range(50):
+            batch, labels = scenes(4, step)
+            loss = F.cross_entropy(network.train()(**batch).logits["things"], labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        batch, labels = scenes(12, 999)
+        with torch.no_grad():
+            found = network.eval()(**batch).logits["things"].argmax(1) > 0
+        things = labels > 0
+        scores[name] = float((found & things).sum() / (found | things).sum())
+    assert scores["detail"] > scores["upernet"] + 0.1, scores
+
+
+def test_detail_that_would_not_be_finer_is_refused() -> None:
+    for stem_stride, detail_stride in [(1, 1), (2, 2), (1, 2)]:
+        with pytest.raises(ConfigError, match="no finer than"):
+            small_network(
+                (AERIAL, S2),
+                encoder=EncoderConfig(width=8, stem_stride=stem_stride),
+                decoder=DecoderConfig(name="detail", width=8, detail_stride=detail_stride),
+            )
+
+
+def test_detail_comes_from_the_finest_images_alone() -> None:
+    network = small_network(
+        (AERIAL, DEM, SPOT, S2), decoder=DecoderConfig(name="detail", width=8, detail_width=4)
+    ).eval()
+    assert set(network.detail.stems) == {AERIAL, DEM}
+    sizes = []
+    network.detail.register_forward_hook(lambda m, given, out: sizes.append(out.shape[-2:]))
+    network(**make_batch((AERIAL, DEM, SPOT, S2), hw=(50, 33)))
+    assert sizes == [(25, 17)]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bocage.cli import data_cut, data_download, data_pack, data_verify
+from bocage.cli import data_cut, data_describe, data_download, data_pack, data_verify
 
 app = typer.Typer(help="Get, index and look at imagery.", no_args_is_help=True)
 app.command("cut")(data_cut.cut)
+app.command("describe")(data_describe.describe)
 app.command("download")(data_download.download)
 app.command("pack")(data_pack.pack)
+app.command("split")(data_describe.split)
 app.command("verify")(data_verify.verify)
 
 _ROOT = typer.Argument(help="The data set's folder.")
@@ -26,18 +29,25 @@ def index(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="[default: ROOT/index.parquet]")
     ] = None,
+    clear_dates: Annotated[
+        bool, typer.Option(help="Also count the clear Sentinel-2 dates of every patch.")
+    ] = True,
 ) -> None:
     """Read a data set once and write one row per patch: place, split, dates, classes, files.
 
     Example: [bold]bocage data index FLAIR-HUB --layout flair-hub[/bold]
     """
     from bocage.cli.console import progress
-    from bocage.data import build_index, index_path
+    from bocage.data import add_clear_dates, build_index, index_path
 
     target = output or index_path(root)
     with progress(f"indexing {root}") as advance:
         table = build_index(root, layout, progress=advance)
     table.write(target)
+    if clear_dates:
+        with progress("counting clear dates") as advance:
+            table = add_clear_dates(root, table, os.cpu_count() or 1, advance)
+        table.write(target)
     typer.echo(f"{len(table)} patches in {target}")
     for problem in table.problems:
         typer.echo(f"left out: {problem}", err=True)

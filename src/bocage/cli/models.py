@@ -1,4 +1,5 @@
-"""`bocage models`: list, show, import; pull, push and card stand in `models_hub`."""
+"""`bocage models`: list, show, import; pull, push and card stand in `models_hub`,
+export in `models_export`."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bocage.cli import models_hub
+from bocage.cli import models_export, models_hub
 from bocage.errors import ConfigError
 
 app = typer.Typer(
@@ -137,6 +138,7 @@ def import_model(
 app.command("pull")(models_hub.pull)
 app.command("push")(models_hub.push)
 app.command("card")(models_hub.card)
+app.command("export")(models_export.export_model)
 
 
 def _sensor_channels(text: str) -> tuple[str, tuple[str, ...]]:

@@ -2,31 +2,117 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+# What each way of using the command takes; any other option that is given would have no effect.
+_OPTIONS = {
+    "--verify": {"verify", "workers"},
+    "--area": {"area", "seed", "workers"},
+    "--benchmark": {"benchmark", "size", "shard", "workers"},
+    "": {"domains", "patches", "seed", "sensors", "classes", "shard", "workers"},
+}
+
 
 def simulate(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    domains: Annotated[int, typer.Option(help="Number of domains (departments and years).")] = 3,
+    domains: Annotated[
+        str,
+        typer.Option(help="Number of domains (departments and years), or keys such as D068-2021."),
+    ] = "3",
     patches: Annotated[int, typer.Option(help="Patches per domain.")] = 20,
     seed: Annotated[int, typer.Option(help="The landscape's seed.")] = 7,
+    sensors: Annotated[
+        str, typer.Option(help="Only these sensors, by official name with commas between.")
+    ] = "",
+    classes: Annotated[
+        str,
+        typer.Option(help="Classes of land cover or crops to look for, with semicolons between."),
+    ] = "",
     area: Annotated[
-        float | None,
-        typer.Option(help="Instead of patches, one square of this many metres as large rasters."),
+        str | None,
+        typer.Option(help="Instead of patches, one square of this side (5km, 800m), as rasters."),
+    ] = None,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Instead, this published benchmark: v1.")
+    ] = None,
+    size: Annotated[str, typer.Option(help="Size of the benchmark: small or standard.")] = "small",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Write nothing: check every file of a benchmark.")
+    ] = False,
+    shard: Annotated[
+        str, typer.Option(help="Part i of n of the patches, as i/n: for several machines.")
+    ] = "1/1",
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; one per processor when left out.")
     ] = None,
 ) -> None:
     """Write a simulated landscape in FLAIR-HUB's layout: seven sensors, two label sets, metadata.
 
-    Example: [bold]bocage simulate sim --domains 3 --patches 20 --seed 7[/bold]
+    Examples: [bold]bocage simulate sim --domains 3 --patches 20 --seed 7[/bold],
+    [bold]bocage simulate bench --benchmark v1[/bold], [bold]bocage simulate land --area 5km[/bold]
     """
-    from bocage.cli.console import progress
-    from bocage.simulate import simulate_area, simulate_dataset
+    from bocage.cli.console import console, progress
+    from bocage.simulate import (
+        simulate_area,
+        simulate_benchmark,
+        simulate_dataset,
+        verify_benchmark,
+    )
+    from bocage.simulate.request import parse_domains, parse_names, parse_shard, parse_side
 
+    _refuse_unused(context)
+    if workers is None:
+        workers = os.cpu_count() or 1
+    if verify:
+        console.print(f"{out} is whole: {verify_benchmark(out, workers=workers)}")
+        return
     with progress(f"simulating {out}") as advance:
-        if area is None:
-            simulate_dataset(out, domains=domains, patches=patches, seed=seed, progress=advance)
+        if area is not None:
+            side = parse_side(area)
+            simulate_area(out, size_m=side, seed=seed, workers=workers, progress=advance)
+            return
+        share = parse_shard(shard)
+        if benchmark is not None:
+            total = simulate_benchmark(
+                out, name=benchmark, size=size, workers=workers, shard=share, progress=advance
+            )
+            whole = total is not None
         else:
-            simulate_area(out, size_m=area, seed=seed, progress=advance)
+            total = None
+            whole = simulate_dataset(
+                out,
+                domains=parse_domains(domains),
+                patches=patches,
+                seed=seed,
+                sensors=parse_names(sensors, ","),
+                classes=parse_names(classes, ";"),
+                workers=workers,
+                shard=share,
+                progress=advance,
+            )
+    if not whole:
+        console.print(f"shard {shard} is done; {out} still lacks patches of other shards.")
+    if total is not None:
+        console.print(f"total of all checksums: {total}")
+
+
+def _refuse_unused(context: typer.Context) -> None:
+    """`ConfigError` for an option that the chosen way of using the command would ignore."""
+    from bocage.errors import ConfigError
+
+    given = {
+        name
+        for name in context.params
+        if (source := context.get_parameter_source(name)) is not None
+        and source.name == "COMMANDLINE"
+    }
+    way = next((way for way in _OPTIONS if way.removeprefix("--") in given), "")
+    unused = sorted(given - _OPTIONS[way] - {"out"})
+    if unused:
+        beside = f"beside {way}" if way else "when patches are written"
+        raise ConfigError(f"--{unused[0]} has no effect {beside}; leave it out.")

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bocage.data.build import build_index, open_index
+    from bocage.data.clearness import add_clear_dates
     from bocage.data.collation import collate
     from bocage.data.config import DataConfig, index_path
     from bocage.data.dataset import PatchDataset
+    from bocage.data.describe.run import describe_dataset
     from bocage.data.index import PatchIndex
     from bocage.data.layouts import LAYOUTS, Layout, get_layout
     from bocage.data.module import PatchDataModule
+    from bocage.data.pack.verify import verify_pack
+    from bocage.data.pack.writer import pack_dataset
     from bocage.data.record import PatchRecord
     from bocage.data.show import show_patch
+    from bocage.data.split.make import SplitPlan, split_index
+    from bocage.data.verify.run import verify_dataset
 
 __all__ = [
     "LAYOUTS",
@@ -27,12 +33,19 @@ __all__ = [
     "PatchDataset",
     "PatchIndex",
     "PatchRecord",
+    "SplitPlan",
+    "add_clear_dates",
     "build_index",
     "collate",
+    "describe_dataset",
     "get_layout",
     "index_path",
     "open_index",
+    "pack_dataset",
     "show_patch",
+    "split_index",
+    "verify_dataset",
+    "verify_pack",
 ]
 
 _HOMES = {
@@ -43,12 +56,19 @@ _HOMES = {
     "PatchDataset": "dataset",
     "PatchIndex": "index",
     "PatchRecord": "record",
+    "SplitPlan": "split.make",
+    "add_clear_dates": "clearness",
     "build_index": "build",
     "collate": "collation",
+    "describe_dataset": "describe.run",
     "get_layout": "layouts",
     "index_path": "config",
     "open_index": "build",
+    "pack_dataset": "pack.writer",
     "show_patch": "show",
+    "split_index": "split.make",
+    "verify_dataset": "verify.run",
+    "verify_pack": "pack.verify",
 }
 
 

@@ -67,8 +67,10 @@ def collate(
 
 def _stack_images(name: str, length: int, rows: list[tuple[int, Sample]]) -> tuple[Tensor, Tensor]:
     first = _common(name, [(sample, sample.images[name]) for _, sample in rows])
-    images_BCHW = np.zeros((length, *first.shape), dtype=first.dtype)
-    valid_BHW = np.zeros((length, *first.shape[1:]), dtype=bool)
+    # Where every sample has the sensor every number is written below.
+    allocate = np.empty if len(rows) == length else np.zeros
+    images_BCHW = allocate((length, *first.shape), dtype=first.dtype)
+    valid_BHW = allocate((length, *first.shape[1:]), dtype=bool)
     for i, sample in rows:
         images_BCHW[i] = sample.images[name]
         hole = sample.valid.get(name)

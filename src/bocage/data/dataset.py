@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from bocage.data.config import DataConfig
 from bocage.data.index import PatchIndex
 from bocage.data.layouts import get_layout
+from bocage.data.memory import keep_freed_memory
 from bocage.data.pack.source import remote_address
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
@@ -59,6 +60,7 @@ class PatchDataset(Dataset[Sample]):
         return len(self.index)
 
     def __getitem__(self, position: int) -> Sample:
+        keep_freed_memory()
         record = self.index[position]
         try:
             sample = get_layout(self.config.layout).read(

@@ -313,7 +313,7 @@ class PatchIndex:
         column = self.table.column(CLEAR_DATES + name)
         return np.asarray(pc.fill_null(column, -1).to_numpy(), dtype=np.int16)
 
-    def _stored_counts(self, task: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _stored_counts(self, task: str | Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of the patches with a label, and their pixels per class, not copied."""
         wanted = get_task(task)
         if _COUNTS + wanted.name not in self.table.column_names:
@@ -342,9 +342,13 @@ class PatchIndex:
         return mask
 
     def _among(self, column: str, values: Collection[str]) -> NDArray[np.bool_]:
-        chosen = pa.array(sorted(values), pa.string())
-        found = pc.is_in(self.table.column(column).cast(pa.string()), value_set=chosen)
-        return np.asarray(found.to_numpy(), dtype=bool)
+        chosen = set(values)
+        encoded = self.table.column(column).combine_chunks()
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = encoded.dictionary_encode()
+        # Few different texts stand for many rows; the last entry is that of rows without one.
+        wanted = np.array([text in chosen for text in encoded.dictionary.to_pylist()] + [False])
+        return np.asarray(wanted[encoded.indices.fill_null(-1).to_numpy()], dtype=bool)
 
 
 def _reader(where: Any) -> Any:

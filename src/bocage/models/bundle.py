@@ -24,8 +24,7 @@ from bocage.files import atomic_path
 from bocage.modalities import get_modality
 from bocage.models.inputs import InputConfig
 from bocage.models.kinds import AnyNetwork, AnyNetworkConfig, build_network, kind_of
-from bocage.models.layers import to_channels_last
-from bocage.models.published import restore_buffers
+from bocage.models.layers import restore_buffers, to_channels_last
 from bocage.series import SeriesConfig
 
 FORMAT_VERSION = 1

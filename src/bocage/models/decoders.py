@@ -1,20 +1,23 @@
 """Decoders: the fused pyramid to the logits of one task.
 
 A decoder is registered in `DECODERS` by name and must work with any number of levels, one included.
+One that sets `takes_detail` is given one level more, finer than any encoder's and narrow
+(`bocage.models.detail`), in front of the others.
 
 Shapes: B samples, D channels of a level, K classes, h x w cells of a level, H x W label pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from bocage.errors import unknown_name
-from bocage.models.layers import ConvNorm, Norm, resize
+from bocage.models.layers import ConvNorm, Norm, Residual, resize
 
 
 class DecoderConfig(BaseModel):
@@ -23,9 +26,14 @@ class DecoderConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "upernet"
-    """`upernet`: pooled context at the coarsest level, then a feature pyramid."""
+    """`upernet`: pooled context at the coarsest level, then a feature pyramid. `detail`: the same,
+    corrected on a grid as fine as the labels or half as fine, in sight of the image itself."""
     width: int = Field(default=64, ge=4)
     """Channels inside the decoder, up to the last map before the classes."""
+    detail_stride: Literal[1, 2] = 2
+    """Label pixels along a cell of the finest map of `detail`."""
+    detail_width: int = Field(default=32, ge=4)
+    """Channels of the finest map of `detail`."""
     pool_scales: tuple[int, ...] = (1, 2, 3, 6)
     """Grids, n x n over the coarsest level, whose averages give each cell its surroundings."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -44,6 +52,32 @@ class DecoderConfig(BaseModel):
         if any(scale < 1 for scale in scales):
             raise ValueError(f"must be 1 or more, got {scales}")
         return scales
+
+    @property
+    def takes_detail(self) -> bool:
+        """Whether this decoder is given a level finer than the encoders'."""
+        return DECODERS[self.name].takes_detail
+
+    def ineffective(self) -> dict[str, str]:
+        """Options that have no effect, each with the reason."""
+        if self.takes_detail:
+            return {}
+        reason = f"decoder '{self.name}' does not go finer than the encoders"
+        return dict.fromkeys(("detail_stride", "detail_width"), reason)
+
+
+class Decoder(nn.Module):
+    """What every decoder is: `(config, channels per level, number of classes)` to a module.
+
+    `forward(pyramid, output_hw)` makes logits (B, K, H, W) float32 from levels (B, D, h, w),
+    finest first.
+    """
+
+    takes_detail: ClassVar[bool] = False
+    """Whether the first level is the detail level."""
+
+    def __init__(self, config: DecoderConfig, channels: Sequence[int], num_classes: int):
+        super().__init__()
 
 
 class PooledContext(nn.Module):
@@ -68,7 +102,7 @@ class PooledContext(nn.Module):
         return F.relu(self.norm(total))
 
 
-class UPerNet(nn.Module):
+class UPerNet(Decoder):
     """UPerNet (Xiao et al. 2018, arXiv 1807.10221), economical where it is linear.
 
     The original concatenates all levels at the finest size and convolves them 3x3; here each level
@@ -76,7 +110,7 @@ class UPerNet(nn.Module):
     """
 
     def __init__(self, config: DecoderConfig, channels: Sequence[int], num_classes: int):
-        super().__init__()
+        super().__init__(config, channels, num_classes)
         width = config.width
         self.context = PooledContext(channels[-1], width, config.pool_scales)
         self.lateral = nn.ModuleList(ConvNorm(count, width, kernel=1) for count in channels[:-1])
@@ -89,6 +123,10 @@ class UPerNet(nn.Module):
 
     def forward(self, pyramid: Sequence[Tensor], output_hw: tuple[int, int]) -> Tensor:
         """Logits (B, K, H, W) float32 from levels (B, D, h, w), finest first."""
+        return resize(self.classes(self.features(pyramid)).float(), output_hw)
+
+    def features(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """The last map before the classes, (B, width, h, w) of the finest level."""
         finest = (pyramid[0].shape[-2], pyramid[0].shape[-1])
         top = self.context(pyramid[-1])
         total = resize(self.join[-1](top), finest)
@@ -96,14 +134,46 @@ class UPerNet(nn.Module):
             level = pyramid[index]
             top = self.lateral[index](level) + resize(top, (level.shape[-2], level.shape[-1]))
             total = total + resize(self.join[index](self.smooth[index](top)), finest)
-        last = self.dropout(self.mix(F.relu(self.norm(total))))
-        return resize(self.classes(last).float(), output_hw)
+        last: Tensor = self.dropout(self.mix(F.relu(self.norm(total))))
+        return last
 
 
-DECODERS: dict[str, Callable[[DecoderConfig, Sequence[int], int], nn.Module]] = {
-    "upernet": UPerNet,
-}
-"""Decoders by name: `(config, channels per level, number of classes)` to a module."""
+class DetailNet(Decoder):
+    """UPerNet, and a correction of its logits on a grid as fine as small objects need.
+
+    A swimming pool of 8 m x 4 m has 50 cells of 0.8 m, most of them on its edge: what decides its
+    score is where the edge lies. What a place is stays the business of the wide, coarse
+    part; the fine part is narrow, which is what makes its many cells affordable, and need only say
+    where the coarse logits are wrong. It sees the image through two convolutions, not the encoder,
+    so that what an encoder's first stride lost is there again.
+    """
+
+    takes_detail = True
+
+    def __init__(self, config: DecoderConfig, channels: Sequence[int], num_classes: int):
+        super().__init__(config, channels, num_classes)
+        fine = config.detail_width
+        self.coarse = UPerNet(config, channels[1:], num_classes)
+        self.bring = nn.Conv2d(config.width, fine, 1, bias=False)
+        self.lateral = nn.Conv2d(channels[0], fine, 1, bias=False)
+        self.norm = Norm(fine)
+        self.refine = Residual(fine)
+        self.classes = nn.Conv2d(fine, num_classes, 1)
+
+    def forward(self, pyramid: Sequence[Tensor], output_hw: tuple[int, int]) -> Tensor:
+        """Logits (B, K, H, W) float32 from levels (B, D, h, w), the detail level first."""
+        detail, *levels = pyramid
+        size = (detail.shape[-2], detail.shape[-1])
+        features = self.coarse.features(levels)
+        # A 1x1 convolution and an enlargement may change places; this order does less.
+        known = self.lateral(detail) + resize(self.bring(features), size)
+        correction = self.classes(self.refine(F.relu(self.norm(known))))
+        logits = resize(self.coarse.classes(features).float(), size) + correction.float()
+        return resize(logits, output_hw)
+
+
+DECODERS: dict[str, type[Decoder]] = {"upernet": UPerNet, "detail": DetailNet}
+"""Decoders by name."""
 
 
 class AuxiliaryConfig(BaseModel):

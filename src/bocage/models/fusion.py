@@ -50,6 +50,8 @@ class SensorMaps(NamedTuple):
     """(N,) int64: which samples of the batch; None: all B, in order."""
     known: Tensor | None
     """(N, 1, h, w) or (N, 1, 1, 1) bool: cells with data; None: all."""
+    detail: Tensor | None = None
+    """(N, D, h, w) finer than every map, of the sensors that give detail when it is wanted."""
 
 
 def match_stages(stages: int, levels: int) -> tuple[int, ...]:

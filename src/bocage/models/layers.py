@@ -11,6 +11,8 @@ Shapes: B samples, C channels, H x W pixels.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import torch
@@ -83,6 +85,22 @@ def cells(pixels: int, stride: float) -> int:
     return -(-pixels * ratio.denominator // ratio.numerator)
 
 
+def restore_buffers(network: nn.Module) -> bool:
+    """Compute tables that no file holds (window indices, statistics) after building on "meta".
+
+    Parameters must be filled already. Returns whether nothing is left on the meta device.
+    """
+    for module in network.modules():
+        empty = [name for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta]
+        compute = getattr(module, "init_non_persistent_buffers", None)
+        if not empty or compute is None:
+            continue
+        for name in empty:
+            setattr(module, name, torch.empty_like(getattr(module, name), device="cpu"))
+        compute()
+    return not any(tensor.is_meta for tensor in (*network.buffers(), *network.parameters()))
+
+
 def resize(x_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     """(B, C, H, W) on a grid of `size` over the same ground: averages down, bilinear up."""
     height, width = x_BCHW.shape[-2:]
@@ -98,3 +116,17 @@ def take_rows(values: Tensor, rows: Tensor) -> Tensor:
     if values.dtype == torch.uint16:
         return values.view(torch.int16)[rows].view(torch.uint16)
     return values[rows]
+
+
+def resize_positions(table: Tensor, shape: Sequence[int]) -> Tensor:
+    """A table of relative positions for windows of another side, bicubic, of the wanted shape.
+
+    Tables are (side², heads), or (heads, side, side) as MaxViT's have it, with side 2w - 1 for
+    windows of w x w.
+    """
+    if table.ndim == 3:
+        return F.interpolate(table[None], size=tuple(shape[1:]), mode="bicubic").squeeze(0)
+    old, new = math.isqrt(table.shape[0]), math.isqrt(shape[0])
+    grid = table.T.reshape(1, -1, old, old)
+    resized = F.interpolate(grid, size=(new, new), mode="bicubic")
+    return resized.flatten(2).squeeze(0).T.contiguous()

@@ -13,14 +13,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bocage.errors import DataError, unknown_name
+from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.models.absence import hide_sensors
 from bocage.models.config import NetworkConfig
 from bocage.models.decoders import DECODERS, AuxiliaryHead
+from bocage.models.detail import Detail
 from bocage.models.encoders import Encoder, build_encoder
 from bocage.models.fusion import Fusion, SensorMaps
 from bocage.models.inputs import Preparation
-from bocage.models.layers import to_channels_last
+from bocage.models.layers import cells, take_rows, to_channels_last
 from bocage.models.temporal import TemporalEncoder
 
 
@@ -52,7 +53,9 @@ class Network(nn.Module):
             if given.spec.series:
                 encoders[name] = TemporalEncoder(config.temporal, bands)
             else:
-                encoders[name] = build_encoder(config.encoder_of(name), bands, load_pretrained)
+                encoders[name] = build_encoder(
+                    config.encoder_of(name), given.channel_names, load_pretrained
+                )
         self.level_strides_m = pyramid_strides(
             tuple(stride * given.pixel_m for stride in encoders[given.modality].strides)
             for given in config.inputs
@@ -61,13 +64,18 @@ class Network(nn.Module):
         widths = {name: encoder.channels for name, encoder in encoders.items()}
         heads = {task.name: task.num_classes for task in config.tasks}
         decoder = DECODERS[config.decoder.name]
+        level_widths = [config.fusion.width] * levels
 
         self.preparation = nn.ModuleDict({c.modality: Preparation(c) for c in config.inputs})
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = Fusion(config.fusion, widths, levels)
+        self.detail: Detail | None = None
+        if config.decoder.takes_detail:
+            self.detail = self._build_detail()
+            level_widths.insert(0, config.decoder.detail_width)
         self.decoders = nn.ModuleDict(
             {
-                task: decoder(config.decoder, [config.fusion.width] * levels, classes)
+                task: decoder(config.decoder, level_widths, classes)
                 for task, classes in heads.items()
             }
         )
@@ -76,6 +84,18 @@ class Network(nn.Module):
             for name, own in widths.items():
                 self.auxiliary[name] = AuxiliaryHead(config.auxiliary.width, own, heads)
         to_channels_last(self)
+
+    def _build_detail(self) -> Detail:
+        config = self.config
+        cell_m, finest_m = config.detail_m, self.level_strides_m[0]
+        if cell_m > finest_m * (1 - 1e-6):
+            raise ConfigError(
+                f"decoder '{config.decoder.name}': its cells of {cell_m:g} m are no finer than the "
+                f"{finest_m:g} m that the encoders give. Use upernet, or a smaller detail_stride."
+            )
+        sensors = {given.modality: len(given.channel_names) for given in config.detail_inputs}
+        stride = max(1, math.floor(cell_m / config.detail_inputs[0].pixel_m + 1e-6))
+        return Detail(config.fusion.name, config.decoder.detail_width, sensors, stride)
 
     def forward(
         self,
@@ -116,6 +136,9 @@ class Network(nn.Module):
 
         sizes = [self._level_size(output_hw, stride_m) for stride_m in self.level_strides_m]
         pyramid = self.fusion(sensors, sizes, batch)
+        if self.detail is not None:
+            fine = self._level_size(output_hw, self.config.detail_m)
+            pyramid.insert(0, self.detail(sensors, fine, batch))
         if self.training and torch.is_grad_enabled():
             pyramid[-1] = pyramid[-1] + self._tie(sensors)
         logits = {task: decode(pyramid, output_hw) for task, decode in self.decoders.items()}
@@ -179,12 +202,13 @@ class Network(nn.Module):
         self, name: str, roll: _Roll, raw_BCHW: Tensor, valid_BHW: Tensor | None
     ) -> SensorMaps:
         if roll.rows is not None:
-            raw_BCHW = _take(raw_BCHW, roll.rows)
+            raw_BCHW = take_rows(raw_BCHW, roll.rows)
             valid_BHW = None if valid_BHW is None else valid_BHW[roll.rows]
         image_NCHW, _ = self.preparation[name](raw_BCHW, valid_BHW)
-        maps = self.encoders[name](image_NCHW.contiguous(memory_format=torch.channels_last))
+        image_NCHW = image_NCHW.contiguous(memory_format=torch.channels_last)
         known = None if roll.mask is None else roll.mask.view(-1, 1, 1, 1)
-        return SensorMaps(maps, roll.rows, known)
+        fine = None if self.detail is None else self.detail.see(name, image_NCHW)
+        return SensorMaps(self.encoders[name](image_NCHW), roll.rows, known, fine)
 
     def _encode_series(
         self,
@@ -201,7 +225,7 @@ class Network(nn.Module):
         else:
             valid_BTHW = valid_BTHW & dates_BT[..., None, None]
         if roll.rows is not None:
-            raw_BTCHW = _take(raw_BTCHW, roll.rows)
+            raw_BTCHW = take_rows(raw_BTCHW, roll.rows)
             valid_BTHW, days_BT = valid_BTHW[roll.rows], days_BT[roll.rows]
         frames, valid = raw_BTCHW.flatten(0, 1), valid_BTHW.flatten(0, 1)
         slots = None
@@ -210,7 +234,7 @@ class Network(nn.Module):
             if len(slots) == len(frames):
                 slots = None
             else:
-                frames, valid = _take(frames, slots), valid[slots]
+                frames, valid = take_rows(frames, slots), valid[slots]
         frames_NCHW, known_NHW = self.preparation[name](frames, valid)
         frames_NCHW = frames_NCHW.contiguous(memory_format=torch.channels_last)
         values, known = self.encoders[name](frames_NCHW, known_NHW, days_BT, slots)
@@ -220,10 +244,8 @@ class Network(nn.Module):
 
     def _level_size(self, output_hw: tuple[int, int], stride_m: float) -> tuple[int, int]:
         """Cells of a level that cover the label grid; a rounding error adds none."""
-        height, width = (
-            max(1, math.ceil(pixels * self.config.output_resolution_m / stride_m - 1e-6))
-            for pixels in output_hw
-        )
+        stride = stride_m / self.config.output_resolution_m
+        height, width = (cells(pixels, stride) for pixels in output_hw)
         return height, width
 
     def _tie(self, sensors: Mapping[str, SensorMaps | None]) -> Tensor:
@@ -233,6 +255,8 @@ class Network(nn.Module):
         sensors their own batch happens to lack.
         """
         idle: list[nn.Module] = [self.fusion]
+        if self.detail is not None:
+            idle.append(self.detail)
         for name, sensor in sensors.items():
             if sensor is None:
                 idle.append(self.encoders[name])
@@ -291,10 +315,3 @@ def pyramid_strides(strides_m: Iterable[Sequence[float]]) -> tuple[float, ...]:
     while len(levels) < max(len(own) for own in every):
         levels.append(levels[-1] * 2)
     return tuple(levels)
-
-
-def _take(values: Tensor, rows: Tensor) -> Tensor:
-    """`values[rows]`; 16-bit unsigned integers pass as signed, for which every device can index."""
-    if values.dtype == torch.uint16:
-        return values.view(torch.int16)[rows].view(torch.uint16)
-    return values[rows]

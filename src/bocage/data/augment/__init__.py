@@ -1,39 +1,25 @@
 """Training patches as they might also have been: on the device, every draw with its own chance.
 
 A draw's numbers come from its place in the epoch alone (`bocage.data.loader.generators`), so that
-they do not depend on the batch, the rank or a restart.
+they do not depend on the batch, the rank or a restart. Names are loaded when they are first used:
+the config, which an index needs too, opens without torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from bocage.data.augment.config import AugmentConfig
-from bocage.data.augment.dates import cloud_over, drop_dates
-from bocage.data.augment.radiometry import recolour
-from bocage.data.augment.turns import draw_turns, turn_batch
-from bocage.data.augment.zoom import zoom_in
-from bocage.sample import Batch
+if TYPE_CHECKING:
+    from bocage.data.augment.apply import augment
+    from bocage.data.augment.config import AugmentConfig
 
 __all__ = ["AugmentConfig", "augment"]
 
+_HOMES = {"AugmentConfig": "config", "augment": "apply"}
 
-def augment(batch: Batch, config: AugmentConfig, sources: Sequence[torch.Generator]) -> Batch:
-    """A new batch on the same device; `sources` are one generator (CPU) per patch.
 
-    The given batch is left as it is. What is missing stays missing, nodata stays nodata.
-    """
-    assert len(sources) == len(batch)
-    if config.zoom:
-        batch = zoom_in(batch, config.zoom, sources)
-    if config.flips_and_turns:
-        batch = turn_batch(batch, draw_turns(batch, sources))
-    if config.drop_dates:
-        batch = drop_dates(batch, config.drop_dates, sources)
-    if config.clouds:
-        batch = cloud_over(batch, config.clouds, sources)
-    if config.colour or config.haze:
-        batch = recolour(batch, config.colour, config.haze, sources)
-    return batch
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -78,7 +78,7 @@ class SeriesBranch(nn.Module):
         sample that takes no part; its logits mean nothing.
         """
         self._check_ground(seen.values_BTCHW, grids[0])
-        batch, here_B = len(seen.here_B), seen.here_B
+        batch, here_B = seen.here_B.shape[0], seen.here_B
         if rows is not None:
             seen = seen.take(rows)
         dates_NT = usable_dates(seen.dates_BT, seen.valid_BTHW)

@@ -1,6 +1,6 @@
 """The networks of the FLAIR-HUB paper: built by name, filled from published checkpoints."""
 
-from bocage.models.published.building import build_empty, fill, restore_buffers
+from bocage.models.published.building import build_empty, fill
 from bocage.models.published.checkpoint import Checkpoint, read_checkpoint
 from bocage.models.published.config import (
     ARCHITECTURES,
@@ -41,5 +41,4 @@ __all__ = [
     "published_config",
     "published_input",
     "read_checkpoint",
-    "restore_buffers",
 ]

@@ -23,6 +23,10 @@ SERIES_HEAD = (32, 19)
 through the 19 of land cover."""
 
 
+COARSEST_STRIDE = 32
+"""Image pixels per cell of the coarsest map, of every backbone."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Encoder and decoder of single-date sensors."""
@@ -139,6 +143,13 @@ class PublishedConfig(BaseModel):
         for name in self.auxiliary:
             if name not in names:
                 raise ValueError(unknown_name("input in auxiliary", name, names))
+        for config in self.images:
+            size = self.size_px(config)
+            if self.arch.windows and (size < COARSEST_STRIDE or size % COARSEST_STRIDE):
+                raise ValueError(
+                    f"a patch of {config.modality} is {size} px, but the windows of "
+                    f"{self.arch.short} need a multiple of {COARSEST_STRIDE} px; change tile_px"
+                )
         return self
 
     @property

@@ -10,9 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from bocage.errors import DataError
-from bocage.models.published.config import Architecture
-
-COARSEST_STRIDE = 32
+from bocage.models.published.config import COARSEST_STRIDE, Architecture
+from bocage.models.published.swin import SWIN_SIZES, Swin
 
 
 class _Wrapped(nn.Module):
@@ -39,28 +38,24 @@ class ImageEncoder(nn.Module):
         self, architecture: Architecture, bands: int, size_px: int, load_pretrained: bool = False
     ):
         super().__init__()
-        import timm  # three seconds that a bundle of another kind need not wait for
-
-        options: dict[str, Any] = {"img_size": size_px} if architecture.windows else {}
-        model: Any = timm.create_model(
-            architecture.encoder,
-            features_only=True,
-            in_chans=bands,
-            pretrained=load_pretrained,
-            **options,
-        )
         wrapped = architecture.first_stride == 4
+        model: Any
+        if architecture.windows:
+            model = Swin(SWIN_SIZES[architecture.encoder], bands, size_px)
+            channels = model.widths
+            if load_pretrained:
+                published = _timm(architecture, bands, True, img_size=size_px)
+                model.load_state_dict(published.state_dict())
+        else:
+            model = _timm(architecture, bands, load_pretrained)
+            channels = tuple(model.feature_info.channels())
         self.seg_model = _Wrapped(model) if wrapped else model
-        channels = tuple(model.feature_info.channels())
         self.widths: tuple[int, ...] = (0, *channels) if wrapped else channels
         self._size_px = size_px if architecture.windows else None
-        self._channels_last = architecture.windows
 
     def forward(self, image_BCHW: Tensor) -> list[Tensor | None]:
         """Maps from 1/2 to 1/32, None where there is no level 1/2."""
         maps: list[Tensor] = self.seg_model(image_BCHW)
-        if self._channels_last:
-            maps = [x.permute(0, 3, 1, 2) for x in maps]
         return [*[None] * (len(self.widths) - len(maps)), *maps]
 
     def check_size(self, name: str, height: int, width: int) -> None:
@@ -76,3 +71,12 @@ class ImageEncoder(nn.Module):
                 f"input {name}: {height} x {width} px; this network takes multiples of "
                 f"{COARSEST_STRIDE} px."
             )
+
+
+def _timm(architecture: Architecture, bands: int, pretrained: bool, **options: Any) -> Any:
+    """timm's backbone, with the levels' maps as output."""
+    import timm  # three seconds that a network without it need not wait for
+
+    return timm.create_model(
+        architecture.encoder, features_only=True, in_chans=bands, pretrained=pretrained, **options
+    )

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from bocage.errors import ConfigError, DataError, unknown_name
+from bocage.models.layers import resize_positions
 from bocage.models.published.building import build_empty, fill
 from bocage.models.published.checkpoint import read_checkpoint
 from bocage.models.published.config import PublishedConfig
@@ -140,7 +140,7 @@ def _adapt(
     if have is None:
         return None
     if "positions" in adapt and _POSITIONS.search(name) and have.shape[1] == like.shape[1]:
-        tensors[name] = _resized_table(have, like.shape[0])
+        tensors[name] = resize_positions(have, like.shape)
         return f"{name}: resized to {change}"
     if "channels" in adapt and _FIRST.match(name) and have.shape[0] == like.shape[0]:
         count, given = like.shape[1], have.shape[1]
@@ -164,14 +164,6 @@ def _fresh(network: PublishedNetwork, name: str) -> Tensor:
     layer.reset_parameters()
     tensor: Tensor = layer.state_dict()[own]
     return tensor
-
-
-def _resized_table(table: Tensor, entries: int) -> Tensor:
-    """A table of relative positions, (side², heads), for windows of another side."""
-    old, new = math.isqrt(table.shape[0]), math.isqrt(entries)
-    grid = table.T.reshape(1, -1, old, old)
-    resized = F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False)
-    return resized.flatten(2).squeeze(0).T.contiguous()
 
 
 def _some(names: Collection[str]) -> str:

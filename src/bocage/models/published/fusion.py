@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bocage.models.published.layers import resize
+from bocage.models.published.layers import linear, resize
 
 Levels = Sequence[Tensor | None]
 """A sensor's maps from 1/2 to 1/32 of the image, None where there is none."""
@@ -36,9 +36,9 @@ class FusionHandler(nn.Module):
             if not maps:
                 fused.append(None)
                 continue
-            size = maps[0].shape[-2:]
-            joined = torch.cat([resize(x, size) for x in maps], dim=1)
-            fused.append(convs[len(fused) - len(levels)](joined))
+            conv = convs[len(fused) - len(levels)]
+            assert isinstance(conv, nn.Conv2d)
+            fused.append(_joined(conv, maps))
         return fused
 
 
@@ -50,3 +50,20 @@ def beside(maps: Sequence[Tensor], levels: Levels) -> list[Tensor | None]:
     wanted = sum(level is not None for level in levels)
     padding: list[Tensor | None] = [None] * (len(levels) - wanted)
     return [*padding, *maps[len(maps) - wanted :]]
+
+
+def _joined(conv: nn.Conv2d, maps: Sequence[Tensor]) -> Tensor:
+    """`conv` of all maps at the first one's size side by side.
+
+    Each map passes its share of the convolution where it is, and the sum is taken afterwards: a 1x1
+    convolution and a resizing may change places, and a series has far fewer cells than an image.
+    """
+    size = maps[0].shape[-2:]
+    shares = torch.split(conv.weight.flatten(1), [x.shape[1] for x in maps], dim=1)
+    total: Tensor | None = None
+    for x_BCHW, share in zip(maps, shares, strict=True):
+        bias = conv.bias if total is None else None
+        own = linear(x_BCHW.permute(0, 2, 3, 1), share, bias).permute(0, 3, 1, 2)
+        total = own if total is None else total + resize(own, size)
+    assert total is not None
+    return total

@@ -87,52 +87,63 @@ class TemporalAttention(nn.Module):
         `present_BT` bool says which dates there are, None for all. Absent ones neither count in
         the normalisation nor get a weight: a sample's result does not depend on its padding.
         """
-        x_BTPC = self._normalise(x_BTPC, present_BT)
+        if present_BT is not None:
+            x_BTPC = x_BTPC.where(present_BT[..., None, None], 0.0)
+        # A pixel's dates next to each other: matrices, for what follows.
+        x_BPTC = x_BTPC.transpose(1, 2).contiguous()
+        factor_BPC, offset_BPC = self._normalisation(x_BPTC, present_BT)
         date_BTK = self.date(days_BT)
         direction_HD, constant_H = self.attention_heads.directions()
         project_DC, bias_D = self.inconv.weight.squeeze(-1), self.inconv.bias
         assert bias_D is not None
         project_HKC = project_DC.view(HEADS, -1, project_DC.shape[-1])
 
+        # The normalisation's offset is the same for all dates: a softmax over them ignores it.
+        query_BPHC = factor_BPC.unsqueeze(2) * (direction_HD @ project_DC)
+        score_BPHT = query_BPHC @ x_BPTC.transpose(2, 3)
         # The date's encoding is the same in every head's share of the model's channels.
         date_HK = direction_HD.view(HEADS, HEADS, -1).sum(1)
-        score_BTPH = x_BTPC @ (direction_HD @ project_DC).T
         score_BTH = date_BTK @ date_HK.T + direction_HD @ bias_D + constant_H
-        score_BTPH = score_BTPH.float() + score_BTH.unsqueeze(2)
+        score_BPHT = score_BPHT.float() + score_BTH.transpose(1, 2).unsqueeze(1)
         if present_BT is not None:
-            absent = ~present_BT[..., None, None]
-            score_BTPH = score_BTPH.masked_fill(absent, torch.finfo(torch.float32).min)
-        weight_BTPH = score_BTPH.softmax(dim=1)
+            absent = ~present_BT[:, None, None]
+            score_BPHT = score_BPHT.masked_fill(absent, torch.finfo(torch.float32).min)
+        weight_BPHT = score_BPHT.softmax(dim=-1)
         if present_BT is not None:
-            weight_BTPH = weight_BTPH.masked_fill(absent, 0.0)
-        weight_BTPH = self.attention_dropout(weight_BTPH)
+            weight_BPHT = weight_BPHT.masked_fill(absent, 0.0)
+        weight_BPHT = self.attention_dropout(weight_BPHT)
 
-        weight_BPHT = weight_BTPH.permute(0, 2, 3, 1)
-        pooled_BPHC = weight_BPHT @ x_BTPC.transpose(1, 2)
+        # Where dropout has changed the weights' sum, all that is constant changes with it.
+        total_BPH1 = weight_BPHT.sum(-1, keepdim=True)
+        pooled_BPHC = weight_BPHT @ x_BPTC
+        pooled_BPHC = pooled_BPHC * factor_BPC.unsqueeze(2) + total_BPH1 * offset_BPC.unsqueeze(2)
         value_BPHK = torch.einsum("bphc,hkc->bphk", pooled_BPHC, project_HKC)
-        # Where dropout has changed the weights' sum, the bias changes with it.
-        value_BPHK = value_BPHK + weight_BPHT.sum(-1, keepdim=True) * bias_D.view(HEADS, -1)
-        value_BPHK = value_BPHK + weight_BPHT @ date_BTK.unsqueeze(1)
+        date_BPHK = (weight_BPHT.flatten(1, 2) @ date_BTK).view(value_BPHK.shape)
+        value_BPHK = value_BPHK + date_BPHK + total_BPH1 * bias_D.view(HEADS, -1)
 
         batch, pixels = value_BPHK.shape[:2]
         summary: Tensor = self.out_norm(
             self.dropout(self.mlp(value_BPHK.reshape(batch * pixels, -1)))
         )
-        return summary.view(batch, pixels, -1), weight_BTPH
+        return summary.view(batch, pixels, -1), weight_BPHT.permute(0, 3, 1, 2)
 
-    def _normalise(self, x_BTPC: Tensor, present_BT: Tensor | None) -> Tensor:
-        """Group normalisation over a group's channels and all dates that there are."""
-        grouped = x_BTPC.float().reshape(*x_BTPC.shape[:-1], HEADS, -1)
-        over = (1, -1)
-        if present_BT is None:
-            var, mean = torch.var_mean(grouped, dim=over, correction=0, keepdim=True)
-            grouped = grouped - mean
-        else:
-            present = present_BT[..., None, None, None]
-            count = present.sum(1, keepdim=True).clamp(min=1) * grouped.shape[-1]
-            mean = grouped.where(present, 0.0).sum(over, keepdim=True) / count
-            grouped = (grouped - mean).where(present, 0.0)
-            var = grouped.square().sum(over, keepdim=True) / count
-        scale = torch.rsqrt(var + self.in_norm.eps)
-        x_BTPC = (grouped * scale).flatten(-2)
-        return x_BTPC * self.in_norm.weight + self.in_norm.bias
+    def _normalisation(self, x_BPTC: Tensor, present_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Group normalisation over a group's channels and all dates, as factor and offset.
+
+        Both (B, P, C) float32. What is normalised is never made: a pixel's vectors enter linear
+        maps only, which take the factor, and the offset once. Absent dates must be 0.
+        """
+        exact = x_BPTC.float()
+        batch, pixels, dates, channels = exact.shape
+        width = channels // HEADS
+        count: Tensor | int = dates * width
+        if present_BT is not None:
+            count = (present_BT.sum(1).clamp(min=1) * width).view(batch, 1, 1)
+        groups = (batch, pixels, HEADS, width)
+        mean_BPH = exact.sum(2).view(groups).sum(-1) / count
+        square_BPH = exact.square().sum(2).view(groups).sum(-1) / count
+        scale_BPH = torch.rsqrt((square_BPH - mean_BPH.square()).clamp(min=0) + self.in_norm.eps)
+        weight_HK, bias_HK = (p.view(HEADS, width) for p in self.in_norm.parameters())
+        factor = scale_BPH.unsqueeze(-1) * weight_HK
+        offset = bias_HK - mean_BPH.unsqueeze(-1) * factor
+        return factor.flatten(2), offset.flatten(2)

@@ -209,7 +209,7 @@ class PublishedNetwork(nn.Module):
         self, logits: Sequence[Tensor], output_hw: tuple[int, int]
     ) -> dict[str, Tensor]:
         """The sensors' mean; one task takes it as it is, several each through a convolution."""
-        if len({x.shape[-2:] for x in logits}) > 1:
+        if any(x.shape[-2:] != logits[0].shape[-2:] for x in logits):
             logits = [resize(x, output_hw) for x in logits]
         mean = torch.stack(list(logits)).mean(0)
         if len(self.main_decoders) == 1:

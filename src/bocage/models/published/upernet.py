@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bocage.models.published.layers import ConvNormReLU, resize
+from bocage.models.published.layers import ConvNormReLU, bordered, resize
 
 POOL_GRIDS = (1, 2, 3, 6)
 WIDTH = 256
@@ -78,7 +79,15 @@ class UPerNet(nn.Module):
         maps = [self.psp(coarsest)]
         for stage, level in zip(self.fpn_stages, reversed(levels[:-1]), strict=False):
             maps.append(_up_and_down(maps[-1]) if level is None else stage(maps[-1], level))
-        out: Tensor = self.fpn_bottleneck(torch.cat([resize(x, target) for x in maps], dim=1))
+        conv, norm, activate = self.fpn_bottleneck
+        assert isinstance(conv, nn.Conv2d)
+        # A convolution of maps side by side is the sum of convolutions: none has to be copied.
+        shares = torch.split(conv.weight, WIDTH, dim=1)
+        total = sum(
+            F.conv2d(resize(x, target), share, padding=1)
+            for x, share in zip(maps, shares, strict=True)
+        )
+        out: Tensor = activate(norm(total))
         return out
 
 
@@ -97,9 +106,6 @@ def _up_and_down(x_BCHW: Tensor) -> Tensor:
     Both steps are bilinear; together they weigh each cell 3/4 and its neighbours 1/8, along rows
     and along columns, with the border repeated.
     """
-    for dim in (-1, -2):
-        size = x_BCHW.shape[dim]
-        before = torch.cat([x_BCHW.narrow(dim, 0, 1), x_BCHW.narrow(dim, 0, size - 1)], dim)
-        after = torch.cat([x_BCHW.narrow(dim, 1, size - 1), x_BCHW.narrow(dim, size - 1, 1)], dim)
-        x_BCHW = 0.75 * x_BCHW + 0.125 * (before + after)
-    return x_BCHW
+    weight = x_BCHW.new_tensor([0.125, 0.75, 0.125])
+    kernel = torch.outer(weight, weight).expand(x_BCHW.shape[1], 1, 3, 3)
+    return F.conv2d(bordered(x_BCHW, "replicate"), kernel, groups=x_BCHW.shape[1])

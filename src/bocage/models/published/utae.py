@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bocage.models.published.layers import bordered
 from bocage.models.published.ltae import HEADS, TemporalAttention
 
 NORM_GROUPS = 4
@@ -50,7 +51,7 @@ class ReflectedConv(nn.Conv2d):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, inputs, h, w) to (N, outputs, h, w)."""
-        return F.conv2d(_reflected(x_NCHW), self.weight, self.bias)
+        return F.conv2d(bordered(x_NCHW, "reflect"), self.weight, self.bias)
 
 
 class ConvLayer(nn.Module):
@@ -172,20 +173,10 @@ def averaged(x_BTPC: Tensor, weight_BTPH: Tensor) -> Tensor:
     # Every head over all channels, of which its own are taken: one matrix product per pixel costs
     # less than passing over the frames with weights that are not next to each other.
     pooled_BPHC = weight_BTPH.permute(0, 2, 3, 1) @ x_BPTC
-    by_share = pooled_BPHC.unflatten(-1, (HEADS, -1))
-    return by_share.diagonal(dim1=2, dim2=3).transpose(2, 3).flatten(2)
+    by_share = pooled_BPHC.reshape(*pooled_BPHC.shape[:3], HEADS, -1)
+    return torch.diagonal(by_share, dim1=2, dim2=3).transpose(2, 3).flatten(2)
 
 
 def as_map(x_BPC: Tensor, height: int, width: int) -> Tensor:
     """Pixels (B, P, C) as a map (B, C, h, w) in channels-last memory."""
-    return x_BPC.reshape(len(x_BPC), height, width, -1).permute(0, 3, 1, 2)
-
-
-def _reflected(x_NCHW: Tensor) -> Tensor:
-    """One cell more on every side."""
-    device = x_NCHW.device.type
-    if not torch.is_autocast_enabled(device):
-        return F.pad(x_NCHW, (1, 1, 1, 1), mode="reflect")
-    # Autocast on a CPU pads in float32 and copies every map there and back; it only moves numbers.
-    with torch.autocast(device, enabled=False):
-        return F.pad(x_NCHW, (1, 1, 1, 1), mode="reflect")
+    return x_BPC.reshape(x_BPC.shape[0], height, width, -1).permute(0, 3, 1, 2)

@@ -1,0 +1,1 @@
+"""`bocage data describe`: what a dataset holds, from its index alone."""
