@@ -9,7 +9,18 @@ import sys
 
 from benchmarks.measure import document, table
 
-NAMES = ("evaluate", "index", "mapping", "packing", "reading", "step")
+NAMES = (
+    "build",
+    "evaluate",
+    "gpu",
+    "index",
+    "mapping",
+    "packing",
+    "reading",
+    "step",
+    "temporal",
+    "validate",
+)
 
 
 def main() -> None:

@@ -94,8 +94,10 @@ def simulate(folder: Path, patches: int = PATCHES) -> None:
         "split_1": pa.array(split).dictionary_encode(),
         "epsg": np.full(patches, 2154, np.int32),
     }
-    left = 100_000 + PATCH_SIZE_M * (number % 5000)
-    bottom = 6_100_000 + PATCH_SIZE_M * (number // 5000)
+    # ROIs of ten patches across, 5 km from each other.
+    place = number % PATCHES_PER_ROI
+    left = 100_000 + 5_000 * (roi % 200) + PATCH_SIZE_M * (place % 10)
+    bottom = 6_100_000 + 5_000 * (roi // 200) + PATCH_SIZE_M * (place // 10)
     sides = (left, bottom, left + PATCH_SIZE_M, bottom + PATCH_SIZE_M)
     columns |= dict(zip(("left", "bottom", "right", "top"), sides, strict=True))
     paths = {

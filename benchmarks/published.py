@@ -1,4 +1,4 @@
-"""A published network beside its plainly written baseline: same weights, same inputs, same result."""
+"""A published network beside its plainly written baseline: same weights and inputs, same result."""
 
 from __future__ import annotations
 

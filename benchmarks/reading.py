@@ -4,8 +4,8 @@ Ours keeps the stored types (the device normalises); the baseline opens every Ge
 normalises in float64 and makes one-hot float labels. Patches are those of `full_patches`, all seven
 sensors and two label sets unless a row says otherwise. Rows in "CPU ms" are of one process each way
 with a warm cache, where all time is the processor's: others on the machine then disturb least. The
-cold row drops the files from the kernel's cache before each round, which leaves a host's cache below
-a virtual machine as it is.
+cold row drops the files from the kernel's cache before each round, which leaves a host's cache
+below a virtual machine as it is.
 """
 
 from __future__ import annotations

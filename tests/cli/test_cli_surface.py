@@ -15,7 +15,7 @@ SURFACE = {
     "train": ["config", "overrides", "output", "resume"],
     "evaluate": ["run", "overrides", "config", "split", "output"],
     "map": [
-        "run", "output", "overrides", "aerial", "historical", "elevation", "height", "spot",
+        "run", "output", "overrides", "aerial", "rgb", "historical", "elevation", "height", "spot",
         "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel1_asc", "sentinel1_asc_dates",
         "sentinel1_desc", "sentinel1_desc_dates", "backend",
     ],
@@ -24,15 +24,26 @@ SURFACE = {
         "verify", "shard", "workers",
     ],
     "demo": ["out"],
+    "data cut": [
+        "output", "overrides", "labels", "task", "background", "aerial", "rgb", "historical",
+        "elevation", "height", "spot", "sentinel2", "sentinel2_dates", "sentinel2_mask",
+        "sentinel1_asc", "sentinel1_asc_dates", "sentinel1_desc", "sentinel1_desc_dates", "pack",
+        "keep_unlabelled", "workers",
+    ],
     "data download": [
         "dataset", "output", "domains", "modalities", "labels", "split", "split_column", "mirror",
         "connections", "plan_only",
     ],
-    "data index": ["root", "layout", "output"],
+    "data describe": ["where", "layout", "output"],
+    "data index": ["root", "layout", "output", "clear_dates"],
     "data pack": [
         "source", "target", "layout", "index", "codec", "workers", "shard", "verify",
     ],
-    "data show": ["patch", "root", "layout", "output"],
+    "data show": ["root", "patch", "layout", "output", "roi", "class_name", "count"],
+    "data split": [
+        "index", "by", "valid", "test", "seed", "name", "buffer_m", "keep_test", "replace",
+    ],
+    "data verify": ["root", "layout", "output", "workers", "time_limit", "again"],
     "models list": ["folder"],
     "models show": ["name", "arch", "both_tasks"],
     "models import": [

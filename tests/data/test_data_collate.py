@@ -143,5 +143,5 @@ def test_patches_of_different_size_are_named():
         collate([make(0), make(1, side=4)], INPUTS, TASKS)
     with pytest.raises(DataError, match=r"labels are 8 x 8 pixels in patch p0 but 4 x 4.*p1"):
         collate([make(0, []), make(1, [], side=4)], INPUTS, TASKS)
-    with pytest.raises(ConfigError, match="unknown modality 'AERIAL_RGB'"):
-        collate([make(0)], ["AERIAL_RGB"], TASKS)
+    with pytest.raises(ConfigError, match="unknown modality 'AERIAL_RGBN'"):
+        collate([make(0)], ["AERIAL_RGBN"], TASKS)

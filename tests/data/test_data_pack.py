@@ -113,7 +113,7 @@ def test_codecs_lose_no_bit_of_what_sensors_send(seed, profile):
 def test_arrays_get_codecs_that_shrink_them():
     rng = np.random.default_rng(0)
     grey = rng.integers(40, 200, (1, 128, 128))
-    photograph = (grey + rng.integers(0, 8, (4, 128, 128))).astype(np.uint8)
+    photograph = (grey + rng.integers(0, 2, (4, 128, 128))).astype(np.uint8)
     names = {p: encode(photograph, False, p) for p in PROFILES}
     assert {p: name for p, (name, _) in names.items()} == {
         "small": "bands-zstd",

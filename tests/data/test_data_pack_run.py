@@ -238,7 +238,7 @@ def test_foreign_files_are_not_written_over(dataset, index, tmp_path):
 
 def test_a_full_disk_is_said_and_leaves_nothing(dataset, index, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
     try:
         with pytest.raises(DataError, match=r"00000\.bpk: could not be written .*free space"):
             pack(dataset, index, tmp_path / "p")

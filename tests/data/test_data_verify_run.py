@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -15,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import rasterio
 
-from bocage.data import verify_dataset
+from bocage.data import PatchIndex, pack_dataset, verify_dataset
 from bocage.data.verify.watch import Done, Limits, Stopped, watch
 from bocage.errors import ConfigError, DataError
 
@@ -96,6 +98,30 @@ def test_a_check_leaves_its_findings_and_reads_only_what_has_changed(hub, tmp_pa
     assert verify_dataset(hub.root, "flair-hub", out, again=True).read == 2
 
 
+@pytest.mark.integration
+def test_a_tile_that_asks_for_gigabytes_is_refused(hub, tmp_path):
+    """Bands, size and type are right; the one tile is said to be 60,000 pixels wide and high."""
+    hub.patch(products=["AERIAL_RGBI"])
+    path = hub.path("AERIAL_RGBI", "D004-2021", "AA-S1-32", "1-1")
+    with rasterio.open(path) as file:
+        profile, pixels = file.profile, file.read()
+    path.unlink()
+    profile.update(tiled=True, blockxsize=512, blockysize=512, compress="deflate")
+    with rasterio.open(path, "w", **profile) as file:
+        file.write(pixels)
+    content = bytearray(path.read_bytes())
+    (start,) = struct.unpack_from("<I", content, 4)
+    (entries,) = struct.unpack_from("<H", content, start)
+    for entry in range(start + 2, start + 2 + 12 * entries, 12):
+        if struct.unpack_from("<H", content, entry)[0] in (322, 323):  # TileWidth, TileLength
+            struct.pack_into("<HII", content, entry + 2, 4, 1, 60_000)
+    path.write_bytes(content)
+    report = verify_dataset(hub.root, "flair-hub", tmp_path / "out", time_limit_s=20)
+    assert [(f.kind, f.product) for f in report.findings] == [("file", "AERIAL_RGBI")]
+    assert "cannot be read as a raster" in report.findings[0].text
+    assert report.peak_bytes < 1.4 * 2**30
+
+
 KILLED = """
 import multiprocessing, os, signal, sys
 from pathlib import Path
@@ -133,6 +159,25 @@ def test_a_run_that_is_killed_goes_on(dataset, tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert ended.stdout.split()
+
+
+@pytest.mark.integration
+def test_packed_data_are_checked_like_the_files_they_came_from(dataset, tmp_path):
+    index = PatchIndex.read(dataset.root / "index.parquet")
+    pack_dataset(dataset.root, tmp_path / "packed", index)
+    source = verify_dataset(dataset.root, "flair-hub", tmp_path / "source")
+    packed = verify_dataset(tmp_path / "packed", "packed", tmp_path / "found")
+    assert packed.levels == source.levels
+    kinds = {(f.kind, f.patch_id) for f in source.findings}
+    assert {(f.kind, f.patch_id) for f in packed.findings} == kinds
+    shard = next((tmp_path / "packed").rglob("00000.bpk"))
+    content = bytearray(shard.read_bytes())
+    place = index[0].patch_id.encode()
+    content[content.index(place) + 3] ^= 1
+    shard.write_bytes(content)
+    damaged = verify_dataset(tmp_path / "packed", "packed", tmp_path / "found")
+    assert [f.kind for f in damaged.findings].count("file") == 1
+    assert "checksum mismatch" in damaged.findings[0].text
 
 
 @pytest.mark.integration

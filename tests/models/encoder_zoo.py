@@ -40,6 +40,18 @@ DINOV3_VIT = _register(
     "bocage_vit_dinov3", eva.vit_small_patch16_dinov3, embed_dim=32, depth=4, num_heads=2
 )
 
+
+def awake(network: nn.Module) -> nn.Module:
+    """The network with random weights where it starts with nothing.
+
+    Residual branches that start at zero hide whatever goes wrong in them.
+    """
+    for name, parameter in network.named_parameters():
+        if parameter.abs().max() < 1e-3 and "absence" not in name:
+            nn.init.normal_(parameter, std=0.2)
+    return network
+
+
 FAMILIES = {
     "convnet": EncoderConfig(width=8),
     "resnet": EncoderConfig(name="test_resnet"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from encoder_zoo import FAMILIES
+from encoder_zoo import FAMILIES, awake
 from model_batches import (
     AERIAL,
     DEM,
@@ -27,7 +27,6 @@ from model_batches import (
     small_network,
     without,
 )
-from torch import nn
 from torch.export import Dim
 
 from bocage.models import (
@@ -79,12 +78,7 @@ NO_GRADIENT = {
 @functools.cache
 def built(name: str, sensors: tuple[str, ...]) -> Network:
     """The network of a case; tests leave its weights as they are."""
-    network = small_network(sensors, **CASES[name].options)
-    for parameter_name, parameter in network.named_parameters():
-        # Residual branches that start at nothing would hide whatever goes wrong in them.
-        if parameter.abs().max() < 1e-3 and "absence" not in parameter_name:
-            nn.init.normal_(parameter, std=0.2)
-    return network
+    return awake(small_network(sensors, **CASES[name].options))
 
 
 def batch_of(sensors: tuple[str, ...], **options: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from encoder_zoo import DINOV3_VIT, FAMILIES, SWIN
+from encoder_zoo import DINOV3_VIT, FAMILIES, SWIN, SWIN_V2, awake
 from hub_server import LoopbackHub
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ def test_the_encoders_that_the_page_names_exist(name: str, millions: float) -> N
     assert count / 1e6 == pytest.approx(millions, abs=0.06)
 
 
-def test_what_has_no_pyramid_or_one_size_only_is_refused() -> None:
+def test_what_has_no_pyramid_or_one_size_only_is_refused(tmp_path: Path) -> None:
     for name, message in [
         ("convmixer_768_32", "one scale only"),
         ("coatnet_nano_rw_224", "224 x 224 pixels and no other"),
@@ -101,6 +101,10 @@ def test_what_has_no_pyramid_or_one_size_only_is_refused() -> None:
             build_encoder(EncoderConfig(name=name), COLOURS)
     with torch.device("meta"), pytest.raises(ConfigError, match=r"cannot be built.*drop_path"):
         build_encoder(EncoderConfig(name="vgg11", drop_path=0.1), COLOURS)
+    path = file_of(whole_model("test_byobnet"), tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match=r"cannot be built.*drop_path"):
+        given = EncoderConfig(name="vgg11", drop_path=0.1, weights=path)
+        build_encoder(given, COLOURS)
     with pytest.raises(ConfigError, match="no attention windows"):
         build_encoder(EncoderConfig(name="test_resnet", window=8), COLOURS)
 
@@ -116,6 +120,21 @@ def test_windows_divide_what_they_cut() -> None:
     assert sizes == {((4, 4), (0, 0)), ((4, 4), (2, 2))}
 
 
+@pytest.mark.parametrize("name", [SWIN, SWIN_V2, "swinv2_cr_tiny_ns_224"])
+def test_shifted_windows_do_not_reach_from_edge_to_edge(name: str) -> None:
+    """Windows of 7 cells on a map of 16: the last ones hang over."""
+    torch.manual_seed(0)
+    options = {} if "cr" in name else {"window": 7}
+    encoder = awake(build_encoder(EncoderConfig(name=name, **options), COLOURS)).eval()
+    image = torch.randn(1, 3, 128, 128)
+    changed = image.clone()
+    changed[..., -8:, :] = 0
+    with torch.no_grad():
+        difference = (encoder(image)[1] - encoder(changed)[1]).abs().amax((0, 1, 3))
+    assert difference[-1] > 1e-4
+    assert difference[:2].max() == 0
+
+
 def test_stochastic_depth_is_passed_on() -> None:
     encoder = build_encoder(EncoderConfig(name=SWIN, drop_path=0.2), COLOURS).train()
     image = torch.randn(4, 3, 32, 32)
@@ -127,13 +146,10 @@ def test_stochastic_depth_is_passed_on() -> None:
 def test_a_plain_transformer_knows_where_things_are(name: str, hw: tuple[int, int]) -> None:
     """Without positions, exchanging two halves of an image would exchange those of the map."""
     torch.manual_seed(0)
-    encoder = build_encoder(EncoderConfig(name=name), COLOURS).eval()
-    for part, parameter in encoder.backbone.vit.blocks.named_parameters():
-        # At first blocks say little, and attend to everything alike.
-        if parameter.abs().max() < 1e-3:
-            nn.init.ones_(parameter)
-        elif "qkv" in part:
-            nn.init.normal_(parameter)
+    encoder = awake(build_encoder(EncoderConfig(name=name), COLOURS)).eval()
+    for part, parameter in encoder.named_parameters():
+        if "qkv" in part:
+            nn.init.normal_(parameter)  # at first everything is attended to alike
     image = torch.randn(1, 3, *hw)
     with torch.no_grad():
         seen, swapped = (encoder(x)[2] for x in (image, image.roll(hw[1] // 2, dims=3)))

@@ -219,9 +219,7 @@ def test_a_benchmark_is_checked_file_by_file(tmp_path, tiny):
     total = simulate_benchmark(tmp_path)
     assert total == verify_benchmark(tmp_path, workers=2)
     assert len((tmp_path / CHECKSUMS).read_text().splitlines()) == 3 * 10 + 7
-    splits = {
-        path.parts[-3].partition("_")[0] for path in tmp_path.rglob("*_AERIAL_RGBI_*.tif")
-    }
+    splits = {path.parts[-3].partition("_")[0] for path in tmp_path.rglob("*_AERIAL_RGBI_*.tif")}
     assert splits == {"D034-2021", "D021-2020", "D012-2019"}
 
     # The bytes of a file may differ as long as the pixels do not.

@@ -231,4 +231,3 @@ def test_regions_never_touch_and_splits_hold_at_any_size():
     corners = np.array([(r.u, r.v) for r in regions(DOMAINS[0], SEED, 5, 2)]) / PATCH_CM
     gaps = np.abs(corners[:, None] - corners[None]).max(axis=2)[np.triu_indices(5, 1)]
     assert gaps.min() >= 2
-

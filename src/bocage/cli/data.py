@@ -57,22 +57,40 @@ def index(
 
 @app.command("show")
 def show(
-    patch: Annotated[str, typer.Argument(help="Patch id, as in the index.")],
     root: Annotated[Path, typer.Option(help="The data set's folder.")],
+    patch: Annotated[str | None, typer.Argument(help="Patch id, as in the index.")] = None,
     layout: Annotated[str, _LAYOUT] = "flair-hub",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="[default: PATCH.png]")
+        Path | None, typer.Option("--output", "-o", help="[default: what is shown, .png]")
     ] = None,
+    roi: Annotated[
+        str | None, typer.Option(help="Show all patches of an ROI instead: D004-2021_AA-S1-32.")
+    ] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="Show examples of a class instead: greenhouse.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Examples. [default: 12]")] = None,
 ) -> None:
-    """Draw a patch: every sensor, both labels, the NDVI and VH curves with cloudy dates marked.
+    """Draw a patch with every sensor and its curves, an ROI as a mosaic, or examples of a class.
 
     Example: [bold]bocage data show D004-2021_AA-S1-32_1-1 --root FLAIR-HUB[/bold]
     """
     from bocage.cli.console import progress
-    from bocage.data import open_index, show_patch
+    from bocage.data import open_index, show_class, show_patch, show_roi
+    from bocage.errors import ConfigError
 
+    shown = [what for what in (patch, roi, class_name) if what is not None]
+    if len(shown) != 1:
+        raise ConfigError("name one thing to show: a patch, --roi, or --class.")
+    if count is not None and class_name is None:
+        raise ConfigError("--count has no effect without --class.")
+    target = output or Path(f"{shown[0].replace(':', '_').replace('/', '_')}.png")
     with progress(f"indexing {root}") as advance:
         table = open_index(root, layout, progress=advance)
-    target = output or Path(f"{patch}.png")
-    show_patch(root, layout, table.record(patch), target)
+    if patch is not None:
+        show_patch(root, layout, table.record(patch), target)
+    elif roi is not None:
+        show_roi(root, table, roi, target)
+    else:
+        show_class(root, table, shown[0], target, 12 if count is None else count)
     typer.echo(str(target))

@@ -53,7 +53,7 @@ def simulate(
 ) -> None:
     """Write a simulated landscape in FLAIR-HUB's layout: seven sensors, two label sets, metadata.
 
-    Examples: [bold]bocage simulate sim --domains 3 --patches 20 --seed 7[/bold],
+    Example: [bold]bocage simulate sim --domains 3 --patches 20 --seed 7[/bold],
     [bold]bocage simulate bench --benchmark v1[/bold], [bold]bocage simulate land --area 5km[/bold]
     """
     from bocage.cli.console import console, progress

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from bocage.data.pack.verify import verify_pack
     from bocage.data.pack.writer import pack_dataset
     from bocage.data.record import PatchRecord
-    from bocage.data.show import show_patch
+    from bocage.data.show.examples import show_class
+    from bocage.data.show.patch import show_patch
+    from bocage.data.show.roi import show_roi
     from bocage.data.split.make import SplitPlan, split_index
     from bocage.data.verify.run import verify_dataset
 
@@ -42,7 +44,9 @@ __all__ = [
     "index_path",
     "open_index",
     "pack_dataset",
+    "show_class",
     "show_patch",
+    "show_roi",
     "split_index",
     "verify_dataset",
     "verify_pack",
@@ -65,7 +69,9 @@ _HOMES = {
     "index_path": "config",
     "open_index": "build",
     "pack_dataset": "pack.writer",
-    "show_patch": "show",
+    "show_class": "show.examples",
+    "show_patch": "show.patch",
+    "show_roi": "show.roi",
     "split_index": "split.make",
     "verify_dataset": "verify.run",
     "verify_pack": "pack.verify",

@@ -131,13 +131,30 @@ class SegmentationLoss(nn.Module):
         """
         # bfloat16 has 8 bits of mantissa, too few for a logarithm of a sum of 46 exponentials.
         with torch.autocast(logits_BKHW.device.type, enabled=False):
-            logits = logits_BKHW.float()
-            if len(self.scored) < self.num_classes:
-                logits = logits.index_select(1, self.scored)
-            target = self.table[_nearest(target_BHW, logits.shape[-2], logits.shape[-1]).long()]
+            logits, target = self._scored(logits_BKHW, target_BHW)
             if use_B is not None:
                 target = target.masked_fill(~use_B.view(-1, 1, 1), IGNORE)
             return self._loss(logits, target)
+
+    def by_class(self, logits_BKHW: Tensor, target_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each scored class, the sum of its pixels' cross-entropy and their number, (S,) each.
+
+        Plain cross-entropy, whatever is minimised: without weights or smoothing.
+        """
+        classes = len(self.scored)
+        with torch.autocast(logits_BKHW.device.type, enabled=False):
+            logits, target = self._scored(logits_BKHW, target_BHW)
+            losses = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+        places = target.flatten().clamp(max=classes)
+        sums = torch.bincount(places, losses.flatten().double(), minlength=classes + 1)
+        return sums[:classes], torch.bincount(places, minlength=classes + 1)[:classes]
+
+    def _scored(self, logits_BKHW: Tensor, target_BHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the scored classes, float32, and each pixel's place among them."""
+        logits = logits_BKHW.float()
+        if len(self.scored) < self.num_classes:
+            logits = logits.index_select(1, self.scored)
+        return logits, self.table[_nearest(target_BHW, *logits.shape[-2:]).long()]
 
     def _loss(self, logits_BSHW: Tensor, target_BHW: Tensor) -> Tensor:
         if self.config.kind == "focal":

@@ -6,7 +6,7 @@ any batch and number of dates. Both get as many threads as torch, which follows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from bocage.mapping.predict import Predictor, choose_device
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
-    from bocage.models.export import Interface
+    from bocage.models.export import Interface, Runtime
 
 _CPU = torch.device("cpu")
 
@@ -62,14 +62,22 @@ def open_predictor(
     """
     if config.backend == "torch":
         return TorchPredictor(bundle.network, device, config.precision)
-    from bocage.models.export import describe, export_bundle
+    from bocage.models.export import (
+        describe,
+        export_bundle,
+        open_onnxruntime,
+        open_openvino,
+    )
 
     if not network_file.is_file():
         export_bundle(bundle, network_file, "onnx", size_px=window_px)
     interface = describe(bundle.meta, size_px=window_px)
+    outputs, threads = tuple(interface.outputs), torch.get_num_threads()
     if config.backend == "onnxruntime":
-        return ExportedPredictor(interface, _onnxruntime(network_file, interface))
-    return ExportedPredictor(interface, _openvino(network_file, interface, config.precision))
+        run = open_onnxruntime(network_file, outputs, threads)
+    else:
+        run = open_openvino(network_file, outputs, threads, config.precision)
+    return ExportedPredictor(interface, run)
 
 
 class TorchPredictor:
@@ -99,16 +107,12 @@ class TorchPredictor:
         return {name: values.float() for name, values in logits.items()}
 
 
-Arrays = Mapping[str, Any]
-"""numpy arrays by the names of an `Interface`."""
-
-
 class ExportedPredictor:
     """An exported network behind a function of arrays, fed with batches."""
 
     device = _CPU
 
-    def __init__(self, interface: Interface, run: Callable[[Arrays], Arrays]) -> None:
+    def __init__(self, interface: Interface, run: Runtime) -> None:
         self._interface = interface
         self._run = run
 
@@ -150,42 +154,3 @@ def flat_inputs(interface: Interface, inputs: Mapping[str, Any]) -> dict[str, Te
             tensor = torch.zeros(port.shape(numbers), dtype=getattr(torch, port.dtype))
         flat[name] = tensor.contiguous()
     return flat
-
-
-def _onnxruntime(network_file: Path, interface: Interface) -> Callable[[Arrays], Arrays]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that spin between two windows take the processor from reading and blending.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(
-        network_file, options, providers=["CPUExecutionProvider"]
-    )
-    names = list(interface.outputs)
-
-    def run(arrays: Arrays) -> Arrays:
-        return dict(zip(names, session.run(names, dict(arrays)), strict=True))
-
-    return run
-
-
-def _openvino(
-    network_file: Path, interface: Interface, precision: Literal["float32", "bf16"]
-) -> Callable[[Arrays], Arrays]:
-    import openvino
-
-    options = {
-        "PERFORMANCE_HINT": "LATENCY",  # one window after the other, each with all threads
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        # Said in both cases: where a processor has bf16, OpenVINO would take it by itself.
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-    }
-    request = openvino.Core().compile_model(network_file, "CPU", options).create_infer_request()
-    names = list(interface.outputs)
-
-    def run(arrays: Arrays) -> Arrays:
-        found = request.infer(dict(arrays))
-        return {name: found[name] for name in names}
-
-    return run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from bocage.nomenclatures import LPIS_3
 from bocage.simulate.hashing import hash_at
 from bocage.simulate.landscape import Landscape
 from bocage.simulate.noise import Window
-from bocage.simulate.phenology import CALENDARS, Growth, growth
+from bocage.simulate.phenology import CALENDARS, Growth, bright_soil, growth
 from bocage.simulate.surfaces import BEHAVIOUR, Surface
 
 POINTS = 8
@@ -79,10 +79,11 @@ def cover(land: Landscape, window: Window) -> Cover:
     numbers = np.where(owned, owner.hash[row], hash_at(land.key("kind"), which))
     crop = np.where(_CROP_CALENDAR[owner.crop[row]] >= 0, _CROP_CALENDAR[owner.crop[row]], _BARE)
     calendar = np.where(_BY_CROP[which], crop, _CALENDAR_OF[which])
+    grown = growth(numbers, land.domain.season_days)
     return Cover(
         counts=counts.astype(np.float64),
         calendar=calendar,
-        grown=growth(numbers, land.domain.season_days),
+        grown=replace(grown, soil=np.where(owned, bright_soil(owner.soil)[row], grown.soil)),
         direction=np.where(owned, owner.direction[row], -1).astype(np.int32),
         hash=numbers,
     )

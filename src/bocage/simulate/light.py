@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -14,7 +14,15 @@ from bocage.simulate.hashing import Floats, draw
 from bocage.simulate.landscape import MAX_HEIGHT_M, Landscape, Scene
 from bocage.simulate.landuse import Owners
 from bocage.simulate.noise import METRE, Window, pixel_noise, value_noise
-from bocage.simulate.phenology import CALENDARS, ENDMEMBERS, SPECTRA, Growth, growth, state
+from bocage.simulate.phenology import (
+    CALENDARS,
+    ENDMEMBERS,
+    SPECTRA,
+    Growth,
+    bright_soil,
+    growth,
+    state,
+)
 from bocage.simulate.surfaces import BEHAVIOUR, REFLECTANCE, TEXTURE, Surface
 
 _STRIDE_M = 0.8
@@ -143,7 +151,7 @@ def colours(land: Landscape, owner: Owners, day: int) -> Floats:
     day; other plants their usual colour, moved by how the day differs from midsummer.
     """
     parcels, surfaces = len(owner.hash), len(Surface)
-    grown = growth(owner.hash, land.domain.season_days)
+    grown = replace(growth(owner.hash, land.domain.season_days), soil=bright_soil(owner.soil))
     table = np.repeat(REFLECTANCE[None], parcels, axis=0)
     for surface in range(surfaces):
         behaviour = BEHAVIOUR[surface]

@@ -114,9 +114,15 @@ def growth(numbers: Hashes, season_days: int) -> Growth:
         season=weather + season_days,
         sowing=sowing,
         vigour=np.float32(0.90) + np.float32(0.16) * draw(numbers, 72),
-        soil=np.float32(0.25) + np.float32(0.6) * draw(numbers, 73),
+        soil=bright_soil(draw(numbers, 73)),
         catch=np.float32(0.05) + np.float32(0.85) * draw(numbers, 77),
     )
+
+
+def bright_soil(brightness: Floats) -> Floats:
+    """Share of bright soil in bare ground of that brightness, 0 to 1."""
+    share: Floats = np.float32(0.25) + np.float32(0.6) * brightness
+    return share
 
 
 def state(calendar: NDArray[np.intp], grown: Growth, days: NDArray[np.int64]) -> State:

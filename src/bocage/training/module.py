@@ -12,7 +12,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from bocage.evaluation import ConfusionMatrix, decide, score, wrong_share
-from bocage.losses import CompositeLoss, LossConfig
+from bocage.losses import ClassLosses, CompositeLoss, LossConfig
 from bocage.models import AnyNetwork, NetworkOutput
 from bocage.nomenclatures import Task
 from bocage.sample import Batch
@@ -53,7 +53,7 @@ class SegmentationModule(lightning.LightningModule):
     """Trains `network` on `tasks`; validation runs the network once per batch.
 
     Logs `train/loss` and its parts, `valid/loss`, `valid/miou` (the mean over tasks of the macro
-    mIoU that `bocage evaluate` reports) and `valid/miou/TASK`.
+    mIoU that `bocage evaluate` reports), `valid/miou/TASK` and `valid/loss/TASK/CLASS`.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class SegmentationModule(lightning.LightningModule):
         self.loss = CompositeLoss(self.tasks, loss)
         self._chance: Tensor | None = None
         self.confusion = nn.ModuleDict({t.name: ConfusionMatrix(t, ["all"]) for t in self.tasks})
+        self.class_losses = nn.ModuleDict({t.name: ClassLosses(t) for t in self.tasks})
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """One step; returns the total loss."""
@@ -83,13 +84,14 @@ class SegmentationModule(lightning.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Loss and confusion counts from one forward pass."""
+        """Losses and confusion counts from one forward pass."""
         output = self.network(**batch.network_inputs())
         loss, _ = self._losses(output, batch)
         self.log("valid/loss", loss, batch_size=len(batch), sync_dist=True)
         for task in self.tasks:
             prediction = decide(output.logits[task.name], task)
             self._matrix(task).update(prediction, batch.labels[task.name])
+            self._class_losses(task).update(output.logits[task.name], batch.labels[task.name])
 
     def on_validation_epoch_end(self) -> None:
         """Reduce the confusion matrices over all ranks and log the scores."""
@@ -100,6 +102,9 @@ class SegmentationModule(lightning.LightningModule):
             scores.append(miou)
             self.log(f"valid/miou/{task.name}", miou, rank_zero_only=True)
             self._matrix(task).reset()
+            for name, loss in self._class_losses(task).compute().items():
+                self.log(f"valid/loss/{task.name}/{name}", loss, rank_zero_only=True)
+            self._class_losses(task).reset()
         # Every rank logs the same number: checkpoint and early stopping decide alike everywhere.
         self.log("valid/miou", sum(scores) / len(scores), prog_bar=True)
 
@@ -168,3 +173,8 @@ class SegmentationModule(lightning.LightningModule):
         matrix = self.confusion[task.name]
         assert isinstance(matrix, ConfusionMatrix)
         return matrix
+
+    def _class_losses(self, task: Task) -> ClassLosses:
+        losses = self.class_losses[task.name]
+        assert isinstance(losses, ClassLosses)
+        return losses

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bocage.data.describe.facts import MONTHS, ClassFacts, Description
 from bocage.data.describe.splits import TRAIN, SplitFacts
-from bocage.files import atomic_path
+from bocage.data.show.panels import new_figure, save
 from bocage.modalities import MODALITIES
 from bocage.nomenclatures import CROPS, LAND_COVER, TASKS, Task
 
@@ -36,25 +35,14 @@ def draw_all(d: Description, folder: Path) -> list[Path]:
     for name, draw in pictures.items():
         figure = draw(d)
         if figure is not None:
-            out.append(_save(figure, folder / name))
+            out.append(folder / name)
+            save(figure, out[-1])
     for column, facts in d.splits.items():
         figure = _shift(column, facts)
         if figure is not None:
-            out.append(_save(figure, folder / f"shift_{column}.png"))
+            out.append(folder / f"shift_{column}.png")
+            save(figure, out[-1])
     return out
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained")
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    return path
 
 
 def _plain(axes: Axes) -> None:
@@ -70,7 +58,7 @@ def _classes(d: Description) -> Figure | None:
     columns = min(len(tasks), 2)
     rows = -(-len(tasks) // columns)
     tallest = max(len(found) for found in tasks.values())
-    figure = _figure(6.5 * columns, (0.9 + 0.21 * tallest) * rows)
+    figure = new_figure(6.5 * columns, (0.9 + 0.21 * tallest) * rows)
     for i, (task, found) in enumerate(tasks.items()):
         _bars(figure.add_subplot(rows, columns, i + 1), TASKS[task].slug, found)
     figure.suptitle("Labelled pixels by class", fontsize=11)
@@ -111,7 +99,7 @@ def _occurring(facts: SplitFacts, task: Task) -> list[int]:
 def _dates(d: Description) -> Figure | None:
     if not d.dates:
         return None
-    figure = _figure(9, 1.6 * len(d.dates) + 0.5)
+    figure = new_figure(9, 1.6 * len(d.dates) + 0.5)
     for i, (name, f) in enumerate(d.dates.items()):
         axes = figure.add_subplot(len(d.dates), 1, i + 1)
         per_patch = np.array(f.per_month) / f.patches
@@ -129,7 +117,7 @@ def _dates(d: Description) -> Figure | None:
 def _clouds(d: Description) -> Figure | None:
     if not d.clouds:
         return None
-    figure = _figure(9, 2.6 * len(d.clouds))
+    figure = new_figure(9, 2.6 * len(d.clouds))
     for i, (name, f) in enumerate(d.clouds.items()):
         axes = figure.add_subplot(len(d.clouds), 1, i + 1)
         per_month = np.array(d.dates[name].per_month) / f.patches
@@ -159,7 +147,7 @@ def _domains(d: Description) -> Figure | None:
     order = sorted(range(len(d.domains)), key=lambda k: (-size(k), -d.domains[k].patches))
     shown = [d.domains[k] for k in order[:_MOST_DOMAINS]]
     column = next(iter(d.splits), None)
-    figure = _figure(max(6.0, 0.16 * len(shown) + 3.0), 4.2)
+    figure = new_figure(max(6.0, 0.16 * len(shown) + 3.0), 4.2)
     axes = figure.add_subplot()
     below = np.zeros(len(shown))
     places = np.arange(len(shown))
@@ -178,6 +166,7 @@ def _domains(d: Description) -> Figure | None:
         label = "in no part" if parts else None
         axes.bar(places, heights - below, bottom=below, color="#bdbdbd", label=label)
     axes.set_xticks(places, [f.name for f in shown], rotation=90)
+    axes.margins(x=0.01)
     unit = "patches" if label_set is None else f"million labelled pixels ({label_set})"
     axes.set_ylabel(unit, fontsize=8)
     more = f", the largest {len(shown)}" if len(shown) < len(d.domains) else ""
@@ -202,7 +191,7 @@ def _shift(column: str, facts: SplitFacts) -> Figure | None:
         return None
     shown = {task.name: _occurring(facts, task) for task in tasks}
     tallest = max(len(classes) for classes in shown.values())
-    figure = _figure(5.2 * len(tasks), 1.6 + 0.24 * tallest)
+    figure = new_figure(5.2 * len(tasks), 1.6 + 0.24 * tallest)
     for i, task in enumerate(tasks):
         axes = figure.add_subplot(1, len(tasks), i + 1)
         shares = {part: np.array(v) for part, v in facts.class_shares[task.name].items()}

@@ -69,11 +69,10 @@ class ShardJob:
     @property
     def fingerprint(self) -> bytes:
         """SHA-256 of all that decides the shard's bytes, but for the pixels themselves."""
-        columns = [
-            name
-            for name in self.rows.table.column_names
-            if name != "geometry" and not name.startswith("counts:")
-        ]
+        # Counts and shares of clear pixels follow from the pixels, as do footprints.
+        derived = ("geometry", "counts:", "clear")
+        names = self.rows.table.column_names
+        columns = [name for name in names if not name.startswith(derived)]
         rows = self.rows.table.select(columns).to_pylist()
         text = json.dumps([FORMAT_VERSION, self.rows.layout, self.codec, rows])
         return hashlib.sha256(text.encode()).digest()

@@ -80,10 +80,10 @@ def build_timm(config: EncoderConfig, channels: Sequence[str], load_pretrained: 
     if config.drop_path:
         options["drop_path_rate"] = config.drop_path
     arguments: dict[str, Any] = {}
-    if load_pretrained and config.weights != "none":
-        arguments = weight_arguments(config, channels, options)
     shape = {"num_classes": 0} if family.plain else {"features_only": True}
     try:
+        if load_pretrained and config.weights != "none":
+            arguments = weight_arguments(config, channels, options)
         model = import_timm().create_model(
             config.name, in_chans=len(channels), **shape, **options, **arguments
         )
@@ -97,6 +97,11 @@ def build_timm(config: EncoderConfig, channels: Sequence[str], load_pretrained: 
         if hasattr(module, "pretrained_cfg"):
             # timm keeps the tensors that it was given there.
             module.pretrained_cfg = module.default_cfg = {}
+    if family is _SHIFTED:
+        # Beside the model, because it needs timm when it is imported.
+        from bocage.models.encoders.swin import pad_before_shifting
+
+        pad_before_shifting(model)
     return _plain(model) if family.plain else _hierarchical(config, model)
 
 

@@ -86,12 +86,12 @@ def weight_arguments(
                 config, f"no first convolution to adapt to the channels {', '.join(channels)}"
             )
         for name in names:
-            tensors[name] = first_convolution(tensors[name], channels, config.new_channels)
+            tensors[name] = first_convolution(tensors[name].float(), channels, config.new_channels)
     elif seen != len(channels):
         raise unusable(config, f"made for {seen} channels, and the image has {len(channels)}")
     for name, wanted in whole.items():
         if name.endswith(POSITIONS) and name in tensors and tensors[name].shape != wanted.shape:
-            tensors[name] = resize_positions(tensors[name], wanted.shape)
+            tensors[name] = resize_positions(tensors[name].float(), wanted.shape)
     return _overlay(known, tensors, len(channels), classes)
 
 

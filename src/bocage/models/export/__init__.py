@@ -3,14 +3,14 @@
 from bocage.models.export.check import TOLERANCE, Check
 from bocage.models.export.exporter import (
     EXPORT_KEY,
-    FORMATS,
     ExportMeta,
     ExportReport,
     TensorMeta,
     export_bundle,
-    require_packages,
 )
+from bocage.models.export.formats import FORMATS, require_packages
 from bocage.models.export.interface import Axis, Interface, Port, describe
+from bocage.models.export.runtimes import Runtime, open_onnxruntime, open_openvino
 
 __all__ = [
     "EXPORT_KEY",
@@ -22,8 +22,11 @@ __all__ = [
     "ExportReport",
     "Interface",
     "Port",
+    "Runtime",
     "TensorMeta",
     "describe",
     "export_bundle",
+    "open_onnxruntime",
+    "open_openvino",
     "require_packages",
 ]

@@ -8,18 +8,15 @@ file's metadata hold the bundle's description and that of the program (`ExportMe
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
-from torch.export import ExportedProgram
+from torch import nn
 
 from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.models.bundle import META_KEY, Bundle
@@ -27,11 +24,11 @@ from bocage.models.encoders import Encoder
 from bocage.models.export.check import (
     TOLERANCE,
     Check,
-    Run,
     compare,
     plausible_inputs,
     sizes_to_check,
 )
+from bocage.models.export.formats import FORMATS, Format, require_packages
 from bocage.models.export.interface import Interface, describe, size_unit_px
 from bocage.models.export.program import (
     argument_name,
@@ -133,17 +130,7 @@ def export_bundle(
             ) from error
 
 
-@dataclass(frozen=True)
-class _Format:
-    name: Literal["onnx", "torch"]
-    suffix: str
-    fewest_dates: int
-    """Dates below which the program does not run."""
-    write: Callable[[ExportedProgram, Interface, Mapping[str, str], Path], None]
-    load: Callable[[Path, Interface], Run]
-
-
-def _format(name: str, path: Path) -> _Format:
+def _format(name: str, path: Path) -> Format:
     if name not in FORMATS:
         raise ConfigError(unknown_name("format", name, FORMATS))
     form = FORMATS[name]
@@ -152,19 +139,8 @@ def _format(name: str, path: Path) -> _Format:
             f"{path}: a file of format {name} ends in {form.suffix}. Name it so, or choose another "
             f"format ({', '.join(f'{f.name}: {f.suffix}' for f in FORMATS.values())})."
         )
-    if name == "onnx":
-        require_packages("onnx", "onnx", "onnxscript", "onnxruntime")
+    require_packages(name, *form.packages)
     return form
-
-
-def require_packages(extra: str, *packages: str) -> None:
-    """`ConfigError` naming the extra where one of its packages is not installed."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. "
-            f"Run: pip install 'bocage[{extra}]'"
-        )
 
 
 def _free_size(bundle: Bundle) -> tuple[Interface | None, str]:
@@ -187,7 +163,7 @@ def _attempt(
     bundle: Bundle,
     network: nn.Module,
     interface: Interface,
-    form: _Format,
+    form: Format,
     path: Path,
     draft: Path,
     fixed_size: str,
@@ -218,7 +194,7 @@ def _attempt(
 def _describe_program(
     bundle: Bundle,
     interface: Interface,
-    form: _Format,
+    form: Format,
     least: Mapping[str, int],
     fixed_size: str,
 ) -> ExportMeta:
@@ -263,66 +239,6 @@ def _draft(path: Path) -> Iterator[Path]:
             f"{path}: could not be written ({error.strerror or error}). Check free space and "
             "permissions, then run the same command again."
         ) from error
-
-
-def _write_onnx(
-    program: ExportedProgram, interface: Interface, texts: Mapping[str, str], draft: Path
-) -> None:
-    made = torch.onnx.export(
-        program,
-        input_names=list(interface.inputs),
-        output_names=list(interface.outputs),
-        verbose=False,
-    )
-    assert made is not None
-    made.model.metadata_props.update(texts)
-    made.save(draft)
-
-
-def _load_onnx(draft: Path, interface: Interface) -> Run:
-    # An extra that other formats and commands do without.
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(draft, providers=["CPUExecutionProvider"])
-
-    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
-        found: list[Any] = session.run(list(interface.outputs), arrays)
-        return dict(zip(interface.outputs, map(torch.from_numpy, found), strict=True))
-
-    return run
-
-
-def _write_torch(
-    program: ExportedProgram, interface: Interface, texts: Mapping[str, str], draft: Path
-) -> None:
-    # Channels-last weights count as parts of something larger, with a warning.
-    for name, tensor in program.state_dict.items():
-        plain = tensor.detach().contiguous()
-        is_parameter = isinstance(tensor, nn.Parameter)
-        program.state_dict[name] = nn.Parameter(plain, False) if is_parameter else plain
-    torch.export.save(program, draft, extra_files=dict(texts))
-
-
-def _load_torch(draft: Path, interface: Interface) -> Run:
-    module = torch.export.load(draft).module()
-
-    def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        with torch.inference_mode():
-            found: dict[str, Tensor] = module(
-                **{argument_name(name): tensor for name, tensor in inputs.items()}
-            )
-        return found
-
-    return run
-
-
-FORMATS: dict[str, _Format] = {
-    "onnx": _Format("onnx", ".onnx", 1, _write_onnx, _load_onnx),
-    # Its guards take a single date for a shape of another kind.
-    "torch": _Format("torch", ".pt2", 2, _write_torch, _load_torch),
-}
-"""By name."""
 
 
 def _first_line(error: BaseException) -> str:

@@ -97,7 +97,7 @@ class Block(nn.Module):
         if not self.training or self.drop == 0:
             return x_BHWC + branch_BHWC
         keep = 1 - self.drop
-        kept = x_BHWC.new_empty(len(x_BHWC), 1, 1, 1).bernoulli_(keep).div_(keep)
+        kept = x_BHWC.new_empty(x_BHWC.shape[0], 1, 1, 1).bernoulli_(keep).div_(keep)
         return torch.addcmul(x_BHWC, branch_BHWC, kept)
 
 

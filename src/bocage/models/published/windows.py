@@ -88,7 +88,7 @@ class Windows(nn.Module):
     def join(self, x_BSD: Tensor) -> Tensor:
         """Places (B, S, D) back to the map's cells (B, L, C)."""
         rows_BRD = cast("Tensor", _Join.apply(x_BSD, self.place, self.origin, self.beyond))
-        return rows_BRD.reshape(len(x_BSD), self.side**2, -1)
+        return rows_BRD.reshape(x_BSD.shape[0], self.side**2, -1)
 
     def attend(
         self, query_BSD: Tensor, key_BSD: Tensor, value_BSD: Tensor, table: Tensor
@@ -151,7 +151,7 @@ class _Split(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_BSD: Tensor) -> tuple[Tensor | None, ...]:
         origin, beyond, beyond_head = ctx.saved_tensors
-        shape = (len(grad_BSD[0]), len(origin) // ctx.heads, -1)
+        shape = (grad_BSD[0].shape[0], len(origin) // ctx.heads, -1)
         cells = [grad.index_select(1, origin).view(shape) for grad in grad_BSD]
         bias = grad_BSD[0].new_zeros(3, ctx.heads, grad_BSD[0].shape[-1], dtype=torch.float32)
         for part in (1, 2):
