@@ -329,7 +329,7 @@ def test_real_orthophoto_and_polygons(real_data: Path, tmp_path: Path) -> None:
         sources={"rgb": {"path": str(folder / "23322E759967N_clipped_1m_1of2.tif")}},
         labels={
             "path": str(folder / "BakerLake_2017_clipped.gpkg"), "field": "Quatreclasses",
-            "task": str(tmp_path / "cover.yaml"),
+            "task": str(tmp_path / "cover.yaml"), "unknown": "ignore",
         },
         tile_px=64,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What an index says of its dataset: counts, dates, clouds, leakage, shift; as text and pictures."""
+"""What an index says of its dataset: counts, dates, clouds, leakage, shift; text and pictures."""
 
 from __future__ import annotations
 

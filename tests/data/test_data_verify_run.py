@@ -58,7 +58,7 @@ def test_processes_that_hang_die_or_gorge_are_told_apart(monkeypatch):
     assert "SIGSEGV" in stopped.reason
     assert sorted(given_up) == ["die", "hang"]
     assert time.monotonic() - started < 60
-    assert all(r.peak_bytes > 10 * 2**20 for r in results if isinstance(r, Done))
+    assert all(0 <= r.peak_bytes < 256 * 2**20 for r in results if isinstance(r, Done))
 
 
 @pytest.mark.integration
@@ -119,7 +119,7 @@ def test_a_tile_that_asks_for_gigabytes_is_refused(hub, tmp_path):
     report = verify_dataset(hub.root, "flair-hub", tmp_path / "out", time_limit_s=20)
     assert [(f.kind, f.product) for f in report.findings] == [("file", "AERIAL_RGBI")]
     assert "cannot be read as a raster" in report.findings[0].text
-    assert report.peak_bytes < 1.4 * 2**30
+    assert report.peak_bytes < 1.1 * 2**30
 
 
 KILLED = """

@@ -1,4 +1,4 @@
-"""ONNX Runtime and OpenVINO against torch, on a simulated territory of which a sensor is missing."""
+"""ONNX Runtime and OpenVINO against torch, on a simulated territory without one of the sensors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from mapping_stubs import read_map
 from pydantic import ValidationError
@@ -31,7 +32,7 @@ from bocage.models import (
     TaskHead,
     TemporalConfig,
 )
-from bocage.models.export import describe, exporter
+from bocage.models.export import describe, formats
 from bocage.models.export.check import plausible_inputs, with_gaps
 from bocage.models.published import published_config
 from bocage.simulate import simulate_area
@@ -194,18 +195,20 @@ def test_a_resumed_run_exports_nothing_and_gives_the_same_bytes(
         if done == 1:
             raise KeyboardInterrupt
 
-    big = [Source(s.modality, s.path, s.dates, s.mask, s.bands) for s in area]
     plan = config("onnxruntime", block_px=512)
-    # 512 px are one block; the photograph alone, mosaicked twice, makes two.
+    # Twice the photograph, side by side, makes two blocks.
     wide = tmp_path / "wide.vrt"
     _side_by_side(Path(area[0].path), wide)
-    sources = [Source("aerial", wide), big[1]]
+    sources = [Source("aerial", wide), area[1]]
     map_area(bundle, sources, tmp_path / "whole", plan)
     out = tmp_path / "killed"
     with pytest.raises(KeyboardInterrupt):
         map_area(bundle, sources, out, plan, progress=stop)
     assert len(exports) == 2
     assert exports[1].is_file()
+    # What a kill in the middle of an export leaves.
+    (exports[1].parent / ".network.abcd").mkdir()
+    (exports[1].parent / ".network.abcd" / "network.onnx").write_bytes(b"half")
     with pytest.raises(ConfigError, match=r"differs in: backend"):
         map_area(bundle, sources, out, config("openvino", block_px=512))
     report = map_area(bundle, sources, out, plan)
@@ -217,8 +220,6 @@ def test_a_resumed_run_exports_nothing_and_gives_the_same_bytes(
 
 def _side_by_side(raster: Path, target: Path) -> None:
     """A virtual raster twice as wide, the same image in both halves."""
-    import rasterio
-
     with rasterio.open(raster) as dataset:
         side, count, wkt = dataset.width, dataset.count, dataset.crs.to_wkt()
         origin = ", ".join(map(repr, dataset.transform.to_gdal()))
@@ -276,9 +277,9 @@ def test_what_a_backend_cannot_do_is_refused() -> None:
 def test_a_missing_package_names_the_extra(
     backend: str, extra: str, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = exporter.importlib.util.find_spec
+    find = formats.importlib.util.find_spec
     monkeypatch.setattr(
-        exporter.importlib.util,
+        formats.importlib.util,
         "find_spec",
         lambda name, *rest: None if name == backend else find(name, *rest),
     )

@@ -102,8 +102,8 @@ def test_what_has_no_pyramid_or_one_size_only_is_refused(tmp_path: Path) -> None
     with torch.device("meta"), pytest.raises(ConfigError, match=r"cannot be built.*drop_path"):
         build_encoder(EncoderConfig(name="vgg11", drop_path=0.1), COLOURS)
     path = file_of(whole_model("test_byobnet"), tmp_path / "w.safetensors")
+    given = EncoderConfig(name="vgg11", drop_path=0.1, weights=path)
     with pytest.raises(ConfigError, match=r"cannot be built.*drop_path"):
-        given = EncoderConfig(name="vgg11", drop_path=0.1, weights=path)
         build_encoder(given, COLOURS)
     with pytest.raises(ConfigError, match="no attention windows"):
         build_encoder(EncoderConfig(name="test_resnet", window=8), COLOURS)

@@ -21,7 +21,7 @@ from bocage.models import (
     TemporalConfig,
 )
 from bocage.models.bundle import META_KEY
-from bocage.models.export import EXPORT_KEY, ExportMeta, describe, export_bundle, exporter
+from bocage.models.export import EXPORT_KEY, ExportMeta, describe, export_bundle, exporter, formats
 from bocage.models.export.check import Check, plausible_inputs, with_gaps
 from bocage.models.export.interface import size_unit_px
 from bocage.models.export.program import FlatNetwork, argument_name
@@ -246,9 +246,9 @@ def test_refusals_before_any_work(tmp_path: Path, monkeypatch) -> None:
         export_bundle(bundle, tmp_path / "a.onnx", "onx")
     with pytest.raises(ConfigError, match=r"a file of format onnx ends in \.onnx"):
         export_bundle(bundle, tmp_path / "a.pt2", "onnx")
-    find = exporter.importlib.util.find_spec
+    find = formats.importlib.util.find_spec
     monkeypatch.setattr(
-        exporter.importlib.util,
+        formats.importlib.util,
         "find_spec",
         lambda name, *rest: None if name == "onnxscript" else find(name, *rest),
     )

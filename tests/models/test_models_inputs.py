@@ -89,6 +89,7 @@ def test_nothing_but_finite_numbers_come_out(data: st.DataObject, name: str) -> 
         )
     assert values.dtype == torch.float32
     assert values.isfinite().all()
-    assert values.abs().max() < 1e5
+    # Numbers of an acquisition (a position, a year) are taken as they are, whatever they say.
+    assert spec.quantity == "acquisition" or values.abs().max() < 1e5
     assert not (known & ~torch.from_numpy(valid)).any()
     assert (values[:, ~torch.from_numpy(valid)] == 0).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -42,10 +43,13 @@ def run_demo(out: Path, progress: Progress) -> Path:
     """
     started = time.monotonic()
     data, area = out / "data", out / "area"
+    workers = os.cpu_count() or 1
     with progress("simulating 72 patches") as advance:
-        simulate_dataset(data, domains=DOMAINS, patches=PATCHES, seed=SEED, progress=advance)
+        simulate_dataset(
+            data, domains=DOMAINS, patches=PATCHES, seed=SEED, workers=workers, progress=advance
+        )
     with progress("simulating 1 km²") as advance:
-        simulate_area(area, size_m=AREA_M, seed=SEED, progress=advance)
+        simulate_area(area, size_m=AREA_M, seed=SEED, workers=workers, progress=advance)
 
     scores: dict[str, Any] = {}
     for name, preset in RUNS.items():

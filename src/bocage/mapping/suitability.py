@@ -98,6 +98,8 @@ def _check_numbers(dataset: DatasetReader, sensor: Sensor, learnt: InputConfig) 
     for raw in _samples(dataset, sensor.raster, len(sensor.modality.bands)):
         prepared, known = prepare(torch.from_numpy(raw))
         values.append(prepared.movedim(-3, 0)[:, known].numpy())
+    if not values:
+        return
     pixels = np.concatenate(values, axis=1)
     if pixels.shape[1] < _FEWEST:
         return

@@ -108,7 +108,10 @@ def open_workspace(
         work.folder.mkdir(parents=True, exist_ok=True)
         # A killed run may leave temporaries; nothing else has names of this form.
         for leftover in [*work.folder.glob(".*"), *(p for m in maps for p in _temporaries(m))]:
-            leftover.unlink(missing_ok=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"{out}: cannot be written to ({error.strerror or error}). Check permissions and "

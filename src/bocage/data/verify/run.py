@@ -39,7 +39,8 @@ class VerifyReport:
     """The outcome of a check.
 
     `folder` holds it on disk. `read` of the `patches` were read by this run, the others are
-    unchanged since an earlier one. `peak_bytes` is the most memory that a reading process has held.
+    unchanged since an earlier one. `peak_bytes` is the most memory that a reading process has held
+    beyond what its libraries take.
     """
 
     folder: Path

@@ -53,7 +53,10 @@ class Stopped(Generic[Job]):
 
 @dataclass(frozen=True)
 class Done(Generic[Job, Result]):
-    """A job and its result; `peak_bytes` is the most memory that its process has held so far."""
+    """A job and its result.
+
+    `peak_bytes` is the most memory that its process has held so far, beyond the idle process.
+    """
 
     job: Job
     result: Result
@@ -202,6 +205,7 @@ def _serve(work: Work[Any, Any], pipe: Connection, memory_bytes: int) -> None:
     # Ctrl-C reaches every process: only the one that watches answers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit_memory(memory_bytes)
+    idle = _peak_bytes()
 
     def begin(step: str) -> None:
         pipe.send((_BEGUN, step, 0))
@@ -211,7 +215,7 @@ def _serve(work: Work[Any, Any], pipe: Connection, memory_bytes: int) -> None:
         pipe.send((_READY, None, 0))
         while True:
             result = work(pipe.recv(), begin)
-            pipe.send((_DONE, result, _peak_bytes()))
+            pipe.send((_DONE, result, _peak_bytes() - idle))
 
 
 def _limit_memory(extra_bytes: int) -> None:

@@ -31,7 +31,6 @@ from bocage.models.export.check import (
 from bocage.models.export.formats import FORMATS, Format, require_packages
 from bocage.models.export.interface import Interface, describe, size_unit_px
 from bocage.models.export.program import (
-    argument_name,
     least_numbers,
     trace,
     traced_numbers,
@@ -170,7 +169,7 @@ def _attempt(
 ) -> ExportReport:
     """Trace, write to `draft`, run and compare."""
     traced = traced_numbers(interface, bundle.meta.tile_px)
-    program = trace(network, interface, plausible_inputs(interface, traced), form.name == "onnx")
+    program = trace(network, interface, plausible_inputs(interface, traced), form.plain_pooling)
     least = least_numbers(interface, form.fewest_dates)
     meta = _describe_program(bundle, interface, form, least, fixed_size)
     texts = {META_KEY: bundle.meta.model_dump_json(), EXPORT_KEY: meta.model_dump_json()}
@@ -198,13 +197,12 @@ def _describe_program(
     least: Mapping[str, int],
     fixed_size: str,
 ) -> ExportMeta:
-    def own(port: str) -> str:
-        return argument_name(port) if form.name == "torch" else port
-
     return ExportMeta(
         format=form.name,
         inputs={
-            own(name): TensorMeta(dtype=port.dtype, shape=tuple(a.text for a in port.axes))
+            form.input_name(name): TensorMeta(
+                dtype=port.dtype, shape=tuple(a.text for a in port.axes)
+            )
             for name, port in interface.inputs.items()
         },
         outputs={

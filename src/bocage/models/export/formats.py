@@ -28,12 +28,18 @@ class Format:
 
     name: Literal["onnx", "torch"]
     suffix: str
-    packages: tuple[str, ...]
-    """Of the extra of the format's name, needed to write and check it."""
-    fewest_dates: int
-    """Dates below which the program does not run."""
     write: Callable[[ExportedProgram, Interface, Mapping[str, str], Path], None]
+    """Write a program with texts among its metadata."""
     load: Callable[[Path, Interface], Run]
+    """Open what was written, to be run."""
+    input_name: Callable[[str], str] = str
+    """How it calls an input of the interface."""
+    packages: tuple[str, ...] = ()
+    """What it needs, of the extra of its own name."""
+    fewest_dates: int = 1
+    """Dates below which the program does not run."""
+    plain_pooling: bool = False
+    """Whether it lacks an operator for adaptive pooling."""
 
 
 def _write_onnx(
@@ -86,10 +92,17 @@ def _load_torch(draft: Path, interface: Interface) -> Run:
 
 FORMATS: dict[str, Format] = {
     "onnx": Format(
-        "onnx", ".onnx", ("onnx", "onnxscript", "onnxruntime"), 1, _write_onnx, _load_onnx
+        "onnx",
+        ".onnx",
+        _write_onnx,
+        _load_onnx,
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        plain_pooling=True,
     ),
     # Its guards take a single date for a shape of another kind.
-    "torch": Format("torch", ".pt2", (), 2, _write_torch, _load_torch),
+    "torch": Format(
+        "torch", ".pt2", _write_torch, _load_torch, input_name=argument_name, fewest_dates=2
+    ),
 }
 """By name."""
 

@@ -24,8 +24,8 @@ from bocage.models.flair.series import Seen, SeriesBranch, usable_dates
 from bocage.models.inputs import Preparation
 from bocage.models.layers import to_channels_last
 from bocage.models.network import NetworkOutput
-from bocage.models.published.config import get_architecture
-from bocage.models.published.encoders import COARSEST_STRIDE, ImageEncoder
+from bocage.models.published.config import COARSEST_STRIDE, get_architecture
+from bocage.models.published.encoders import ImageEncoder
 from bocage.models.published.unet import PixelHead, UNet
 
 STRIDES = (2, 4, 8, 16, 32)
