@@ -144,8 +144,6 @@ def test_rows_of_steps_and_validations(small: Pair) -> None:
     ]
     assert all(r.ours > 0 and r.ratio == pytest.approx(r.baseline / r.ours) for r in rows)
     assert rows[1].baseline == rows[0].baseline != rows[2].baseline
-    # A validation is more than its forward pass.
-    assert max(rows[4].ratio, rows[6].ratio) < 1.2
 
 
 def test_every_work_has_its_turn_in_every_round() -> None:
