@@ -10,6 +10,7 @@ import sys
 from benchmarks.measure import document, table
 
 NAMES = (
+    "backends",
     "build",
     "evaluate",
     "gpu",

@@ -37,6 +37,8 @@ def test_the_documents_show_commands() -> None:
 def test_every_shown_command_parses(page: str, words: list[str]) -> None:
     command, rest = get_command(app), words[1:]
     while hasattr(command, "commands"):
+        if words[1] == "map" and rest[0] not in command.commands:
+            rest = ["area", *rest]
         assert rest[0] in command.commands, f"{page}: {' '.join(words)}"
         command, rest = command.commands[rest[0]], rest[1:]
     context = command.make_context(command.name, list(rest))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bocage import __version__
-from bocage.cli import data, demo, evaluate, map_area, models, simulate, train
+from bocage.cli import data, demo, evaluate, maps, models, simulate, train
 
 app = typer.Typer(
     name="bocage",
@@ -36,8 +36,8 @@ def options(
 
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
-app.command("map")(map_area.map_area)
 app.command("simulate")(simulate.simulate)
 app.command("demo")(demo.demo)
+app.add_typer(maps.app, name="map")
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")

@@ -148,6 +148,8 @@ def _free_size(bundle: Bundle) -> tuple[Interface | None, str]:
     unit_px = size_unit_px(bundle.meta, multiples)
     if unit_px is None:
         return None, "an input has a fixed extent"
+    if _has_windows(bundle.network):
+        return None, "attention windows are laid out for one size"
     interface = describe(bundle.meta, unit_px=unit_px)
     least_px = interface.least_units * unit_px
     if bundle.meta.tile_px % unit_px or bundle.meta.tile_px < least_px:
@@ -156,6 +158,15 @@ def _free_size(bundle: Bundle) -> tuple[Interface | None, str]:
             f"{bundle.meta.tile_px} px is none"
         )
     return interface, ""
+
+
+def _has_windows(network: nn.Module) -> bool:
+    """Whether an encoder attends within windows (of timm's Swin and MaxViT).
+
+    With free sizes torch has not traced one within half an hour.
+    """
+    marks = ("window_size", "partition_size")
+    return any(hasattr(module, mark) for module in network.modules() for mark in marks)
 
 
 def _attempt(

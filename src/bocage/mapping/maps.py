@@ -1,0 +1,96 @@
+"""A finished class map, read back: what its numbers mean and how it lies on the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from bocage.errors import DataError
+from bocage.mapping.blend import NODATA
+from bocage.rasters import Grid, grid_of, open_raster
+
+CLASS_TAG = "class_"
+"""Class names stand in the band's metadata as `class_<id>`."""
+CONFIDENCE_SUFFIX = "_confidence"
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """One band of class ids, uint8, 255 = nodata.
+
+    `classes` are names by id, `colors` RGB by id as `#rrggbb`; a map of other software may have
+    neither. `confidence` is the file beside the map, if there is one: stored number / 254 is the
+    probability of the mapped class.
+    """
+
+    path: Path
+    grid: Grid
+    classes: dict[int, str]
+    colors: dict[int, str]
+    task: str
+    confidence: Path | None
+
+    def name(self, class_id: int) -> str:
+        """The class's name, or its number where the file does not say."""
+        return self.classes.get(class_id, f"class {class_id}")
+
+    @property
+    def pixel_m2(self) -> float:
+        """Area of a pixel in the map's plane."""
+        width, height = self.grid.resolution
+        return width * height
+
+
+def open_map(path: Path) -> ClassMap:
+    """Read the description of a class map.
+
+    Raises `DataError` when the file is no raster of one uint8 band in a projected CRS in metres
+    with north up: areas and distances would mean nothing.
+    """
+    with open_raster(str(path)) as dataset:
+        found = _describe(path, dataset)
+    beside = path.with_name(f"{path.stem}{CONFIDENCE_SUFFIX}{path.suffix}")
+    confidence = beside if beside.is_file() else None
+    return ClassMap(path, *found, confidence)
+
+
+def _describe(
+    path: Path, dataset: DatasetReader
+) -> tuple[Grid, dict[int, str], dict[int, str], str]:
+    grid = grid_of(dataset)
+    if dataset.count != 1 or dataset.dtypes[0] != "uint8":
+        raise DataError(
+            f"{path}: {dataset.count} band(s) of {dataset.dtypes[0]}, where a class map has one of "
+            "uint8. Give a map made by 'bocage map', not its probabilities."
+        )
+    if dataset.nodata not in (None, NODATA):
+        raise DataError(f"{path}: nodata is {dataset.nodata:g}, where a class map has {NODATA}.")
+    crs, transform = grid.crs, grid.transform
+    if crs is None or not crs.is_projected or crs.linear_units_factor[1] != 1.0:
+        raise DataError(
+            f"{path}: a class map lies in a projected CRS in metres; this one in "
+            f"{crs.to_string()[:80] if crs else 'none'}. Reproject it with 'gdalwarp -r near'."
+        )
+    if transform.b or transform.d or transform.a <= 0 or transform.e >= 0:
+        raise DataError(f"{path}: the map is not north-up. Reproject it with 'gdalwarp -r near'.")
+    tags = dataset.tags(1)
+    classes = {
+        int(key.removeprefix(CLASS_TAG)): name
+        for key, name in tags.items()
+        if key.startswith(CLASS_TAG) and key.removeprefix(CLASS_TAG).isdigit()
+    }
+    colors = {}
+    if dataset.colorinterp[0].name == "palette":
+        table = dataset.colormap(1)
+        colors = {i: "#{:02x}{:02x}{:02x}".format(*c[:3]) for i, c in table.items() if c[3]}
+    return grid, classes, colors, dataset.tags().get("task", path.stem)
+
+
+def strips(grid: Grid, rows: int) -> Iterator[Window]:
+    """The raster in full-width strips of `rows` rows, the last one shorter."""
+    for row in range(0, grid.height, rows):
+        yield Window(0, row, grid.width, min(rows, grid.height - row))
