@@ -17,6 +17,7 @@ NAMES = (
     "index",
     "mapping",
     "packing",
+    "polygons",
     "reading",
     "step",
     "temporal",

@@ -1,8 +1,15 @@
-"""The mapping engine on a 4096×4096 raster with a stub network, so that only the engine counts.
+"""The mapping engine on 8192×8192 pixels with a stub network, so that only the engine counts.
 
-The stub scores a pixel by its own bands. Ours blends overlapping windows, carries nodata and writes
-class and confidence as COG; the baseline goes tile by tile (see `naive.map_raster`) and writes the
-class only.
+The stub answers every window with the same 19 maps of logits and does no work at all. Ours blends
+overlapping windows and writes COGs; the baseline goes tile by tile (see `naive.map_raster`): open,
+read, normalise, forward, softmax, argmax, hard crop, strips of LZW, then a second pass to a COG. Both
+see the same windows; the baseline writes classes only, so the first row does the same. "Reading
+once and writing once" is the whole raster read block by block and a class map, which is in memory,
+written as the same COG: no engine can do less.
+
+Seams: a network whose logits carry an error that grows towards the window's edge, as those of real
+ones do. Compared is how far a probability jumps from one column of pixels to the next, on average
+over the worst column: blended windows against hard crops of the same windows.
 """
 
 from __future__ import annotations
@@ -15,38 +22,46 @@ from typing import Any
 import numpy as np
 import rasterio
 import torch
+from numpy.typing import NDArray
 from rasterio.transform import from_origin
+from rasterio.windows import Window
 from torch import Tensor, nn
 
 from benchmarks import naive
 from benchmarks.measure import Row, compare
 from bocage.mapping import MapConfig, Source, map_area
+from bocage.mapping.blend import Blender, TaskOutput
+from bocage.mapping.outputs import Layer
+from bocage.mapping.plan import Block, Plan, make_lattice
+from bocage.mapping.write import write_block, write_cog
 from bocage.models import Bundle, BundleMeta, NetworkConfig, NetworkOutput
 from bocage.nomenclatures import LAND_COVER
+from bocage.rasters import grid_of
 from bocage.series import SeriesConfig
 from bocage.training.bundling import bundle_tasks
 
-SIDE_PX, TILE_PX, OVERLAP_PX = 4096, 512, 128
+SIDE_PX, TILE_PX, OVERLAP_PX, ROUNDS = 8192, 512, 128, 3
 
 
-class PixelStub(nn.Module):
-    """19 logits, each a fixed multiple of the pixel's red: as little work as logits can be."""
+class Stub(nn.Module):
+    """Answers at once: smooth patches of 19 classes, the same in every window."""
 
-    factors: Tensor
+    logits: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        factors = torch.linspace(-1.0, 1.0, LAND_COVER.num_classes).view(1, -1, 1, 1)
-        self.register_buffer("factors", factors)
+        rng = torch.Generator().manual_seed(0)
+        coarse = torch.randn((1, LAND_COVER.num_classes, 16, 16), generator=rng) * 3
+        logits = nn.functional.interpolate(coarse, size=TILE_PX, mode="bilinear")
+        self.register_buffer("logits", logits)
 
     def score(self, image_BCHW: Tensor) -> Tensor:
         """(B, 19, H, W) from normalised images."""
-        return image_BCHW[:, :1] * self.factors
+        return self.logits.expand(len(image_BCHW), -1, -1, -1)
 
     def forward(self, images: dict[str, Tensor], **_: Any) -> NetworkOutput:
         """Logits of the land cover task."""
-        image_BCHW = (images["AERIAL_RGBI"].float() - 106.0) / 45.0
-        return NetworkOutput({LAND_COVER.name: self.score(image_BCHW)}, {}, {})
+        return NetworkOutput({LAND_COVER.name: self.score(images["AERIAL_RGBI"])}, {}, {})
 
 
 def run() -> list[Row]:
@@ -54,12 +69,14 @@ def run() -> list[Row]:
         folder = Path(name)
         raster = folder / "ortho.tif"
         write_raster(raster, SIDE_PX)
-        stub = PixelStub().eval()
+        stub = Stub().eval()
         bundle = Bundle(network=stub, meta=_meta())  # type: ignore[arg-type]
-        config = MapConfig(window_px=TILE_PX, overlap_px=OVERLAP_PX, device="cpu")
 
-        def ours() -> None:
+        def ours(confidence: bool) -> None:
             shutil.rmtree(folder / "ours", ignore_errors=True)
+            config = MapConfig(
+                window_px=TILE_PX, overlap_px=OVERLAP_PX, device="cpu", confidence=confidence
+            )
             map_area(bundle, [Source("AERIAL_RGBI", raster)], folder / "ours", config)
 
         def baseline() -> None:
@@ -68,16 +85,24 @@ def run() -> list[Row]:
                     raster, folder / "naive.tif", stub.score, tile_px=TILE_PX, overlap_px=OVERLAP_PX
                 )
 
-        megapixels = SIDE_PX**2 / 1e6
+        ours(confidence=False)
+        with rasterio.open(folder / "ours" / f"{LAND_COVER.slug}.tif") as dataset:
+            classes = dataset.read(1)
+
+        size = f"{SIDE_PX}×{SIDE_PX}"
+        common: dict[str, Any] = {
+            "rounds": ROUNDS, "items": SIDE_PX**2 / 1e6, "unit": "ms/megapixel"
+        }  # fmt: skip
         return [
+            compare(f"map {size}, classes", lambda: ours(False), baseline, **common),
+            compare(f"map {size}, classes and confidence", lambda: ours(True), baseline, **common),
             compare(
-                "map 4096×4096, stub network, equal overlap",
-                ours,
-                baseline,
-                rounds=3,
-                items=megapixels,
-                unit="ms/megapixel",
-            )
+                f"map {size}, classes, of reading once and writing once",
+                lambda: ours(False),
+                lambda: _read_and_write(raster, classes, folder),
+                **common,
+            ),
+            _seams(),
         ]
 
 
@@ -94,6 +119,63 @@ def write_raster(path: Path, side_px: int) -> None:
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as target:
         target.write(image)
+
+
+def _read_and_write(raster: Path, classes: NDArray[np.uint8], folder: Path) -> None:
+    """The photograph in, the class map out, with the functions of the engine."""
+    layer = Layer("floor", "classes", LAND_COVER.name, ("classes",), {0: "class"}, {})
+    parts = []
+    with rasterio.open(raster) as dataset:
+        grid = grid_of(dataset)
+        for index, row in enumerate(range(0, SIDE_PX, 4096)):
+            dataset.read(window=Window(0, row, SIDE_PX, 4096))
+            block = Block(index, row, row + 4096, 0, SIDE_PX)
+            file = folder / f"{index:06d}_floor.tif"
+            write_block(file, classes[row : row + 4096], layer, grid, block)
+            parts.append((block, file))
+    write_cog(folder / "floor.tif", layer, grid, parts, folder)
+
+
+def _seams() -> Row:
+    """Mean step of a probability across the worst column of pixels: blended, and cropped hard."""
+    side_px, cpu = 2048, torch.device("cpu")
+    lattice = make_lattice(TILE_PX, 1, TILE_PX, OVERLAP_PX)
+    plan = Plan(side_px, side_px, lattice, side_px)
+    task = TaskOutput("t", "t", 2, (0, 1), (0, 1), confidence=False, probabilities=(0,))
+    distance = torch.minimum(torch.arange(TILE_PX), torch.arange(TILE_PX).flip(0)) + 0.5
+    near = torch.exp(-torch.minimum(distance[:, None], distance) / 32)
+    crop = OVERLAP_PX // 2
+    steps: dict[str, list[float]] = {"ours": [], "hard": []}
+    for seed in range(5):
+        rng = torch.Generator().manual_seed(seed)
+        blender = Blender(lattice, [task], cpu)
+        (block,) = plan.blocks
+        blender.begin(block, None)
+        hard = torch.zeros(side_px + 2 * TILE_PX, side_px + 2 * TILE_PX)
+        for row, col in plan.windows(block):
+            edge, offset = torch.randn(2, generator=rng)
+            error = edge * near + 0.1 * offset
+            blender.add(row, col, {"t": torch.stack([error, torch.zeros_like(error)])})
+            kept = slice(crop, TILE_PX - crop)
+            top, left = row + TILE_PX + crop, col + TILE_PX + crop
+            kept_px = TILE_PX - 2 * crop
+            hard[top : top + kept_px, left : left + kept_px] = error[kept, kept]
+        soft = blender.finish()["t"].probabilities
+        assert soft is not None
+        inside = slice(TILE_PX, TILE_PX + side_px)
+        found = {"ours": soft[0] / 254.0, "hard": hard[inside, inside].sigmoid().numpy()}
+        for name, shares in found.items():
+            steps[name].append(float(np.abs(np.diff(shares, axis=1)).mean(axis=0).max()))
+    ratios = np.array(steps["hard"]) / np.array(steps["ours"])
+    ours, theirs = (float(np.median(steps[name])) for name in ("ours", "hard"))
+    return Row(
+        "step of a probability where windows meet, against hard crops",
+        ours,
+        theirs,
+        theirs / ours,
+        "probability",
+        (float(ratios.min()), float(ratios.max())),
+    )
 
 
 def _meta() -> BundleMeta:

@@ -17,8 +17,18 @@ SURFACE = {
     "map area": [
         "run", "output", "overrides", "aerial", "rgb", "historical", "elevation", "height", "spot",
         "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel1_asc", "sentinel1_asc_dates",
-        "sentinel1_desc", "sentinel1_desc_dates", "backend",
+        "sentinel1_desc", "sentinel1_desc_dates", "crs", "resolution", "bounds", "aoi",
+        "missing_tiles", "backend",
     ],
+    "map polygons": ["class_map", "output", "min_area", "simplify", "classes", "tile_km"],
+    "map parcels": ["class_map", "parcel_layer", "output", "inner_buffer"],
+    "map areas": [
+        "source", "output", "zones", "zones_layer", "confusion", "confidence_level", "plane",
+    ],
+    "map diff": [
+        "before", "after", "output", "zones", "zones_layer", "min_confidence", "min_area", "plane",
+    ],
+    "map style": ["source", "language"],
     "simulate": [
         "out", "domains", "patches", "seed", "sensors", "classes", "area", "benchmark", "size",
         "verify", "shard", "workers",

@@ -246,7 +246,7 @@ def test_two_tasks_and_absent_inputs(tmp_path: Path):
         bundle(network, (RGBI, "SENTINEL2_TS", "DEM_ELEV"), tasks=(task(), task("CROPS", "crops"))),
         [Source("aerial", path)],
         out,
-        MapConfig(confidence=False),
+        MapConfig(confidence=False, coverage=False),
     )
     assert sorted(report.maps) == ["cover", "crops"]
     np.testing.assert_array_equal(read_map(out / "crops.tif"), 3 - image[0])

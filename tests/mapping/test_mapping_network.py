@@ -120,7 +120,9 @@ def test_all_sensors_both_tasks_and_two_cuts_agree(tmp_path: Path, bundle, sourc
         assert report.window_px == 512
         assert report.year == 2021
         made.append({name: read_map(Path(path)) for name, path in report.maps.items()})
-    assert set(made[0]) == {"lc", "lc_confidence", "crops", "crops_confidence"}
+    assert set(made[0]) == {
+        "lc", "lc_confidence", "crops", "crops_confidence", "coverage"
+    }  # fmt: skip
     assert 4 not in made[0]["lc"], "an unscored class"
     assert 255 not in made[0]["lc"], "the hole of the photograph is seen by the other sensors"
     assert len(np.unique(made[0]["lc"])) == 4

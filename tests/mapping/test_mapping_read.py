@@ -24,7 +24,7 @@ S2 = "SENTINEL2_TS"
 def whole(sources, inputs, output_m=0.2, **config):
     """Job and inputs of the only block."""
     job = prepare(
-        bundle(None, inputs, output_m=output_m), sources, MapConfig(block_px=4096, **config)
+        [bundle(None, inputs, output_m=output_m)], sources, MapConfig(block_px=4096, **config)
     )
     return job, read_block(job.sensors, job.grids, job.plan, job.plan.blocks[0])
 
@@ -141,7 +141,7 @@ def test_finer_source_is_averaged_and_independent_of_the_block(tmp_path: Path):
     one = inputs.images["SPOT_RGBI"][:, rows, cols]
     assert np.abs(one[0].astype(int) - 1500).max() < 150
     small = prepare(
-        bundle(None, (RGBI, "SPOT_RGBI")),
+        [bundle(None, (RGBI, "SPOT_RGBI"))],
         sources,
         MapConfig(block_px=512, window_px=64, overlap_px=16),
     )

@@ -1,5 +1,7 @@
 """What cannot be mapped is refused before any work, in words that say what to do."""
 
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +219,31 @@ def test_output_folders(tmp_path: Path, photo):
         map_area(bundle(network), [photo], other)
     assert (other / "cover.tif").read_text() == "mine"
     assert not network.calls
+
+
+@pytest.mark.integration
+def test_a_target_that_takes_nothing(photo):
+    """Not even root may make a folder there."""
+    network = ByValue()
+    with pytest.raises(DataError, match="/proc/bocage-map: cannot be written to"):
+        map_area(bundle(network), [photo], Path("/proc/bocage-map"))
+    assert not network.calls
+
+
+@pytest.mark.integration
+def test_a_target_that_is_full(tmp_path: Path):
+    """A limit on the size of files stands for a full disk; the same command then goes on."""
+    values = aerial(600, 600, high=255)
+    source = Source("aerial", write_raster(tmp_path / "photo.tif", values))
+    config = MapConfig(block_px=512, overlap_px=0, window_px=256)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"out/.*(could not|cannot) be written"):
+            map_area(bundle(ByValue(classes=255)), [source], tmp_path / "out", config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+    report = map_area(bundle(ByValue(classes=255)), [source], tmp_path / "out", config)
+    assert report.exit_code == 0

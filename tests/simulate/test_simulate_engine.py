@@ -24,7 +24,7 @@ from bocage.simulate import (
 from bocage.simulate.checksums import CHECKSUMS, file_digest
 from bocage.simulate.folder import SIMULATOR_VERSION
 from bocage.simulate.jobs import run_jobs
-from bocage.simulate.request import parse_domains, parse_names, parse_shard, parse_side
+from bocage.simulate.request import parse_domains, parse_names, parse_side
 from bocage.simulate.totals import VERSION
 
 pytestmark = pytest.mark.integration
@@ -206,11 +206,10 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, request_
 
 def test_requests_as_users_write_them():
     assert [parse_side(text) for text in ("5km", "0.5 km", "800m", "1000")] == [5e3, 500, 800, 1e3]
-    assert parse_shard("2/8") == (2, 8)
     assert parse_domains("3") == 3
     assert parse_domains("D030-2021, D080-2021") == ["D030-2021", "D080-2021"]
     assert parse_names("rice; grasses, monoculture;", ";") == ["rice", "grasses, monoculture"]
-    for parse, text in ((parse_side, "5 miles"), (parse_side, "-5km"), (parse_shard, "2")):
+    for parse, text in ((parse_side, "5 miles"), (parse_side, "-5km")):
         with pytest.raises(ConfigError, match=text):
             parse(text)
 

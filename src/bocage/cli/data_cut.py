@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bocage.cli import imagery
+from bocage.cli.fields import split_field
 from bocage.errors import ConfigError
 
 
@@ -82,7 +83,7 @@ def cut(
     elif task is None:
         raise ConfigError(f"--labels {labels}: say with --task what they are.")
     else:
-        path, field = _split_field(labels)
+        path, field = split_field(labels)
         given["labels"] = {"path": path, "field": field, "task": task, "background": background}
     config = parse_options(TerritoryConfig, overrides or [], given)
     start_log()
@@ -102,12 +103,3 @@ def cut(
         typer.echo(f"left out: {problem}", err=True)
     if report.problems:
         raise typer.Exit(1)
-
-
-def _split_field(text: str) -> tuple[str, str | None]:
-    """Polygons and their field behind a colon; a raster has none."""
-    path, colon, field = text.rpartition(":")
-    # A lone drive letter or the scheme of an address is no file.
-    if colon and field and "/" not in field and "\\" not in field and len(path) > 1:
-        return path, field
-    return text, None

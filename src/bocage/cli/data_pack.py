@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 _LAYOUT = typer.Option(help="Layout of SOURCE: flair-hub, flair, treesatai or crop-cube.")
-_SHARD = re.compile(r"(\d+)/(\d+)")
 
 
 def pack(
@@ -40,6 +38,7 @@ def pack(
     Example: [bold]bocage data pack FLAIR-HUB FLAIR-HUB-packed --verify[/bold]
     """
     from bocage.cli.console import progress
+    from bocage.cli.shards import parse_shard
     from bocage.data import open_index, pack_dataset, verify_pack
     from bocage.errors import ConfigError
 
@@ -55,7 +54,7 @@ def pack(
             table,
             codec=codec,
             workers=processes,
-            shard=_parse(shard),
+            shard=None if shard is None else parse_shard(shard),
             progress=advance,
         )
     typer.echo(
@@ -73,14 +72,3 @@ def pack(
         typer.echo(f"left out or different: {finding}", err=True)
     if findings:
         raise typer.Exit(1)
-
-
-def _parse(shard: str | None) -> tuple[int, int] | None:
-    from bocage.errors import ConfigError
-
-    if shard is None:
-        return None
-    match = _SHARD.fullmatch(shard)
-    if match is None:
-        raise ConfigError(f"--shard {shard}: expected i/n, such as 2/8.")
-    return int(match[1]), int(match[2])

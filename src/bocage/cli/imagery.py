@@ -13,7 +13,7 @@ from bocage.errors import ConfigError
 if TYPE_CHECKING:
     from bocage.imagery import Source
 
-_FILE = "FILE or FILE:BANDS (e.g. ortho.tif:1,2,3,4)"
+_FILE = "a file, folder, pattern or list of tiles, address or STAC document; :BANDS as :1,2,3,4"
 
 Aerial = Annotated[str | None, typer.Option(help=f"Red, green, blue, NIR: {_FILE}.")]
 Rgb = Annotated[str | None, typer.Option(help=f"A photograph without infrared: {_FILE}.")]
@@ -34,9 +34,12 @@ _SENSORS = ("aerial", "rgb", "historical", "elevation", "height", "spot", "senti
 
 
 def split_bands(text: str) -> tuple[str, tuple[int, ...] | None]:
-    """A file and the bands chosen behind a colon: `a.tif:4,1,2` to ("a.tif", (4, 1, 2))."""
+    """A path and the bands chosen behind a colon: `a.tif:4,1,2` to ("a.tif", (4, 1, 2)).
+
+    The port of an address (`http://localhost:8080`) is none.
+    """
     match = re.fullmatch(r"(.+):(\d+(?:,\d+)*)", text)
-    if match is None:
+    if match is None or re.fullmatch(r"\w+://[^/]*", text):
         return text, None
     return match.group(1), tuple(int(band) for band in match.group(2).split(","))
 

@@ -7,7 +7,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from bocage.cli import map_area
+from bocage.cli import (
+    map_area,
+    map_areas,
+    map_diff,
+    map_merge,
+    map_parcels,
+    map_polygons,
+    map_style,
+)
 
 
 class _AreaUnlessNamed(TyperGroup):
@@ -30,3 +38,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.command("area")(map_area.map_area)
+app.command("merge")(map_merge.merge)
+app.command("areas")(map_areas.areas)
+app.command("diff")(map_diff.diff)
+app.command("style")(map_style.style)
+app.command("polygons")(map_polygons.polygons)
+app.command("parcels")(map_parcels.parcels)

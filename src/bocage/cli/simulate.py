@@ -57,13 +57,14 @@ def simulate(
     [bold]bocage simulate bench --benchmark v1[/bold], [bold]bocage simulate land --area 5km[/bold]
     """
     from bocage.cli.console import console, progress
+    from bocage.cli.shards import parse_shard
     from bocage.simulate import (
         simulate_area,
         simulate_benchmark,
         simulate_dataset,
         verify_benchmark,
     )
-    from bocage.simulate.request import parse_domains, parse_names, parse_shard, parse_side
+    from bocage.simulate.request import parse_domains, parse_names, parse_side
 
     _refuse_unused(context)
     if workers is None:

@@ -4,29 +4,51 @@ Mapping reads a territory through it block by block, cutting makes patches of it
 align, resample and find holes alike.
 """
 
-from bocage.imagery.resample import SNOW_CLOUD, Range, SensorGrid, read_raster, reading_of
+from bocage.imagery.area import Area, read_area
+from bocage.imagery.grids import approximate_resolution_m, bounds_in
+from bocage.imagery.headers import BrokenTileError, MissingTiles, RasterFile
+from bocage.imagery.locate import absolute
+from bocage.imagery.mosaic import Mosaic, Raster, Stack, declares_holes, files_of
+from bocage.imagery.pixels import SNOW_CLOUD, Found, Reading, reading_of
+from bocage.imagery.resample import Range, SensorGrid, read_raster
 from bocage.imagery.sources import (
-    RasterFile,
     Sensor,
     Source,
-    bounds_in,
     check_cover,
     choose_reference,
     inspect,
     read_dates,
 )
+from bocage.imagery.target import Extent, Target, Wanted, lay_target
 
 __all__ = [
     "SNOW_CLOUD",
+    "Area",
+    "BrokenTileError",
+    "Extent",
+    "Found",
+    "MissingTiles",
+    "Mosaic",
     "Range",
+    "Raster",
     "RasterFile",
+    "Reading",
     "Sensor",
     "SensorGrid",
     "Source",
+    "Stack",
+    "Target",
+    "Wanted",
+    "absolute",
+    "approximate_resolution_m",
     "bounds_in",
     "check_cover",
     "choose_reference",
+    "declares_holes",
+    "files_of",
     "inspect",
+    "lay_target",
+    "read_area",
     "read_dates",
     "read_raster",
     "reading_of",

@@ -1,4 +1,4 @@
-"""Pixels of one file on a given grid: read as they are where the grids agree, else resampled.
+"""Pixels of a raster on a given grid: read as they are where the grids agree, else resampled.
 
 Legend: G groups (1 for an image, T dates for a series), C bands of a group, h x w pixels of the
 sensor's own grid.
@@ -7,28 +7,31 @@ sensor's own grid.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what PROJ has no words of rasterio's for
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
 from rasterio.transform import Affine
 from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from bocage.errors import DataError
-from bocage.imagery.sources import RasterFile, bounds_in
-from bocage.modalities import COMMON_NODATA, SENTINEL2_MASK_BANDS, Modality
-from bocage.rasters import Grid, open_raster
+from bocage.imagery.grids import bounds_in
+from bocage.imagery.headers import RasterFile
+from bocage.imagery.mosaic import ALIGNED_PX, Mosaic, Raster, Stack
+from bocage.imagery.pixels import Found, Reading, read_pixels
+from bocage.rasters import Grid, describe_crs
 
-ALIGNED_PX = 0.05
-"""Grids that stray from each other by less than this, in pixels, over the area are one."""
 _WARP_BYTES = 256 * 2**20
 """Source numbers held at once while resampling."""
+_MOST_WARP_BYTES = 4 * _WARP_BYTES
+"""More than this for one strip is no resampling: a map over a pole sees whole parallels."""
+
 
 Range = tuple[int, int]
 
@@ -52,53 +55,55 @@ class SensorGrid:
         return int(own)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a file's numbers become: groups of `bands` bands of `dtype`, and which are holes.
-
-    `nodata` holds values that are nodata even if the file does not say so. `positive`: a number
-    of zero or less is no measurement.
-    """
-
-    bands: int
-    dtype: np.dtype[Any]
-    nodata: tuple[float, ...] = ()
-    positive: bool = False
-    resampling: Literal["bilinear", "nearest"] = "bilinear"
-
-
-def reading_of(modality: Modality) -> Reading:
-    """The same rules for holes as training has: zero backscatter has no decibel value, an optical
-    series holds 0 in all bands where it saw nothing, and -9999 is nodata in any float raster."""
-    nodata = [] if modality.nodata is None else [modality.nodata]
-    if modality.dtype == "float32":
-        nodata.append(COMMON_NODATA)
-    if modality.series and modality.quantity == "reflectance":
-        nodata.append(0.0)
-    return Reading(
-        len(modality.bands),
-        np.dtype(modality.dtype),
-        tuple(nodata),
-        positive=modality.quantity == "sigma0",
-    )
-
-
-SNOW_CLOUD = Reading(len(SENTINEL2_MASK_BANDS), np.dtype("uint16"), resampling="nearest")
-
-
 def read_raster(
-    raster: RasterFile, grid: SensorGrid, rows: Range, cols: Range, reading: Reading
+    raster: Raster,
+    grid: SensorGrid,
+    rows: Range,
+    cols: Range,
+    reading: Reading,
+    found: Found | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """The pixels [rows) x [cols) of `grid`, resampled only if the file lies on another grid.
 
     Returns values (G, C, h, w), zero where invalid, and validity (G, h, w), None when every pixel
-    is valid. Raises `DataError` when the file cannot be read.
+    is valid. What is met on the way and should be told (tiles that break, infinite values) is put
+    into `found`. Raises `DataError` when a file cannot be read.
     """
-    with open_raster(raster.path) as dataset:
-        offset = _aligned_offset(raster.grid, grid)
-        if offset is not None:
-            return _read_aligned(dataset, raster, offset, rows, cols, reading)
-        return _read_warped(dataset, raster, grid, rows, cols, reading)
+    if isinstance(raster, Stack):
+        return _read_stack(raster, grid, rows, cols, reading, found)
+    offset = _aligned_offset(raster.grid, grid)
+    if offset is not None:
+        return _read_aligned(raster, offset, rows, cols, reading, found)
+    return _read_warped(raster, grid, rows, cols, reading, found)
+
+
+def _read_stack(
+    stack: Stack,
+    grid: SensorGrid,
+    rows: Range,
+    cols: Range,
+    reading: Reading,
+    found: Found | None,
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Date by date; of a day's items the first that has data, with all bands from one item."""
+    height, width = rows[1] - rows[0], cols[1] - cols[0]
+    values, valid = _nothing(len(stack.dates), reading.bands, height, width, reading.dtype)
+    for date, items in enumerate(stack.dates):
+        for files in items:
+            lacking = ~valid[date]
+            if not lacking.any():
+                break
+            parts = [
+                read_raster(f, grid, rows, cols, replace(reading, bands=len(f.bands)), found)
+                for f in files
+            ]
+            here = lacking
+            for _, known in parts:
+                here = here if known is None else here & known[0]
+            item = np.concatenate([part[0] for part, _ in parts])
+            values[date][:, here] = item[:, here]
+            valid[date] |= here
+    return values, None if valid.all() else valid
 
 
 def _aligned_offset(file: Grid, grid: SensorGrid) -> Range | None:
@@ -120,22 +125,22 @@ def _aligned_offset(file: Grid, grid: SensorGrid) -> Range | None:
 
 
 def _read_aligned(
-    dataset: DatasetReader,
-    raster: RasterFile,
+    raster: RasterFile | Mosaic,
     offset: Range,
     rows: Range,
     cols: Range,
     reading: Reading,
+    found: Found | None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     height, width = rows[1] - rows[0], cols[1] - cols[0]
     top, left = rows[0] + offset[0], cols[0] + offset[1]
-    y0, y1 = max(top, 0), min(top + height, dataset.height)
-    x0, x1 = max(left, 0), min(left + width, dataset.width)
+    y0, y1 = max(top, 0), min(top + height, raster.grid.height)
+    x0, x1 = max(left, 0), min(left + width, raster.grid.width)
     group, dtype = reading.bands, reading.dtype
     groups = len(raster.bands) // group
     if y0 >= y1 or x0 >= x1:
         return _nothing(groups, group, height, width, dtype)
-    inside, holes = _read_window(dataset, raster, Window(x0, y0, x1 - x0, y1 - y0), reading)
+    inside, holes = read_pixels(raster, Window(x0, y0, x1 - x0, y1 - y0), reading, found)
     whole = (y1 - y0, x1 - x0) == (height, width)
     if holes is None and whole:
         return inside.astype(dtype, copy=False), None
@@ -150,12 +155,12 @@ def _read_aligned(
 
 
 def _read_warped(
-    dataset: DatasetReader,
-    raster: RasterFile,
+    raster: RasterFile | Mosaic,
     grid: SensorGrid,
     rows: Range,
     cols: Range,
     reading: Reading,
+    found: Found | None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Resample strip by strip, so that a source much finer than the grid fits in memory.
 
@@ -175,8 +180,15 @@ def _read_warped(
         window = _source_window(raster.grid, grid, transform, (stop - start, width), steps)
         if window is None:
             continue
-        found, holes = _read_window(dataset, raster, window, reading)
-        numbers = found.reshape(-1, *found.shape[2:]).astype(np.float32)
+        size = 4 * len(raster.bands) * window.width * window.height
+        if size > _MOST_WARP_BYTES:
+            raise DataError(
+                f"{raster.path}: {stop - start} rows of the map lie on {window.height} x "
+                f"{window.width} of its pixels: the map reaches a pole, or the rim of its CRS. "
+                f"Reproject it with 'gdalwarp -t_srs' to {describe_crs(grid.reference.crs)}."
+            )
+        raw, holes = read_pixels(raster, window, reading, found)
+        numbers = raw.reshape(-1, *raw.shape[2:]).astype(np.float32)
         if holes is not None:
             spread = np.repeat(holes, group, axis=0)
             numbers[spread] = np.nan
@@ -202,7 +214,7 @@ def _read_warped(
                 XSCALE=min(1.0, 1 / steps[0]),
                 YSCALE=min(1.0, 1 / steps[1]),
             )
-        except RasterioError as error:
+        except (RasterioError, CPLE_BaseError) as error:
             raise DataError(
                 f"{raster.path}: cannot be resampled to the reference's grid ({error})."
             ) from error
@@ -222,45 +234,6 @@ def _nothing(
     groups: int, group: int, height: int, width: int, dtype: np.dtype[Any]
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return np.zeros((groups, group, height, width), dtype), np.zeros((groups, height, width), bool)
-
-
-def _read_window(
-    dataset: DatasetReader,
-    raster: RasterFile,
-    window: Window,
-    reading: Reading,
-) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Numbers (G, C, h, w) as stored and holes (G, h, w), None when there is none.
-
-    A nodata value of 0 is also a legitimate number of a single band, so a pixel of it is a hole
-    only when all bands hold it; for any other nodata value one band is enough.
-    """
-    raw = dataset.read(list(raster.bands), window=window)
-    shaped = raw.reshape(-1, reading.bands, *raw.shape[1:])
-    holes: NDArray[np.bool_] = np.zeros((shaped.shape[0], *raw.shape[1:]), dtype=bool)
-    for value in {*raster.nodata, *reading.nodata}:
-        number = None if value is None else _as_stored(value, raw.dtype)
-        if number is not None:
-            hit = shaped == number
-            holes |= hit.all(axis=1) if number == 0 else hit.any(axis=1)
-    if raw.dtype.kind == "f":
-        holes |= ~np.isfinite(shaped).all(axis=1)
-    if reading.positive:
-        holes |= (shaped <= 0).any(axis=1)
-    if raster.alpha is not None:
-        holes |= dataset.read(raster.alpha, window=window) == 0
-    if raster.masked:
-        holes |= dataset.read_masks(raster.bands[0], window=window) == 0
-    return shaped, holes if holes.any() else None
-
-
-def _as_stored(value: float, dtype: np.dtype[Any]) -> float | int | None:
-    """A nodata value as the type can hold it; None where no pixel can equal it."""
-    if dtype.kind not in "iu":
-        return None if math.isnan(value) else value
-    limits = np.iinfo(dtype)
-    fits = math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
-    return int(value) if fits else None
 
 
 def _pixels_per_step(file: Grid, grid: SensorGrid) -> tuple[float, float]:

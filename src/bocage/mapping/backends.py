@@ -61,7 +61,7 @@ def open_predictor(
     not stand; its name must be particular to the network and the window.
     """
     if config.backend == "torch":
-        return TorchPredictor(bundle.network, device, config.precision)
+        return TorchPredictor(bundle.network, device, config.precision, config.compile)
     from bocage.models.export import (
         describe,
         export_bundle,
@@ -84,10 +84,15 @@ class TorchPredictor:
     """The network on its device, fed with batches, answering with float32 logits."""
 
     def __init__(
-        self, network: nn.Module, device: torch.device, precision: Literal["float32", "bf16"]
+        self,
+        network: nn.Module,
+        device: torch.device,
+        precision: Literal["float32", "bf16"],
+        compiled: bool = False,
     ) -> None:
         # Channels last: 1.8 to 2.8 times faster convolutions on CPUs, and what GPUs want in bf16.
-        self._network = network.eval().to(device).to(memory_format=torch.channels_last)
+        ready = network.eval().to(device).to(memory_format=torch.channels_last)
+        self._network: Any = torch.compile(ready) if compiled else ready
         self.device = device
         self._bf16 = precision == "bf16"
 

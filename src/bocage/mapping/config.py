@@ -34,6 +34,21 @@ class MapConfig(BaseModel):
     float32 only."""
     confidence: bool = True
     """Also write the probability of the chosen class."""
+    entropy: bool = False
+    """Also write how undecided the network is: the entropy of its probabilities, as a share of the
+    largest possible."""
+    probabilities: tuple[str, ...] = ()
+    """Names of classes whose probabilities are written, one band each; `all` for all of them."""
+    coverage: bool = True
+    """Also write which sensors cover each pixel, where the network has more than one."""
+    d4: bool = False
+    """Average the network's answers over the eight flips and rotations of each window: eight times
+    the work."""
+    compile: bool = False
+    """Let torch compile the network: minutes at the start, faster afterwards."""
+    workers: int | None = Field(default=None, gt=0)
+    """Processes that map blocks, each with its own network. None: one per GPU, one on a CPU, whose
+    cores one network uses all."""
     year: int | None = Field(default=None, ge=1900, le=2200)
     """Campaign year, from whose 15 May the days of a series count. None: the median year of the
     dates."""
@@ -42,6 +57,20 @@ class MapConfig(BaseModel):
     than what the network has learnt from."""
     overwrite: bool = False
     """Replace a map that stands in the output folder, and forget blocks of an earlier run."""
+    crs: str | None = None
+    """CRS of the map, in metres, such as EPSG:2154. None: the finest sensor's, whose pixels it then
+    has."""
+    resolution_m: float | None = Field(default=None, gt=0)
+    """Pixel size of a map on a grid of its own, metres: the network's. None: the finest sensor's
+    pixels, or with `crs` the network's."""
+    bounds: tuple[float, float, float, float] | None = None
+    """Left, bottom, right, top of the map in its CRS, widened to whole pixels. None: the ground of
+    the finest sensor."""
+    aoi: str | None = None
+    """Vector file, and its layer behind a colon, with the polygons to map. Elsewhere is nodata."""
+    missing_tiles: Literal["stop", "report"] = "stop"
+    """What a tile of many that is missing or cannot be read is: the end of the run, or ground
+    without data, listed among the report's warnings."""
 
     @model_validator(mode="after")
     def _backend_can(self) -> MapConfig:
@@ -50,6 +79,8 @@ class MapConfig(BaseModel):
                 f"backend={self.backend} runs on CPUs, not on device={self.device}; use "
                 "backend=torch, or device=cpu"
             )
+        if self.backend != "torch" and self.compile:
+            raise ValueError(f"compile=true is for backend=torch; {self.backend} compiles by itself")
         if self.backend == "onnxruntime" and self.precision == "bf16":
             raise ValueError(
                 "backend=onnxruntime has no bf16 arithmetic on CPUs; use precision=float32, or "

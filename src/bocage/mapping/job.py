@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,25 +17,41 @@ from bocage.imagery import (
     Sensor,
     SensorGrid,
     Source,
+    Target,
+    Wanted,
+    approximate_resolution_m,
     bounds_in,
     check_cover,
-    choose_reference,
+    files_of,
     inspect,
+    lay_target,
 )
 from bocage.mapping.blend import TaskOutput
 from bocage.mapping.config import MapConfig
-from bocage.mapping.plan import Plan, alignment_unit, as_fraction, choose_block_px, make_lattice
+from bocage.mapping.outputs import Layer, map_layers, task_outputs
+from bocage.mapping.plan import (
+    Lattice,
+    Plan,
+    alignment_unit,
+    as_fraction,
+    choose_block_px,
+    make_lattice,
+)
 from bocage.mapping.suitability import check_suits
 from bocage.mapping.workspace import file_identity, network_digest
-from bocage.mapping.write import Layer
 from bocage.modalities import SENTINEL2_TS, get_modality
 from bocage.models.kinds import required_inputs
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
+    from bocage.models.inputs import InputConfig
 
 BLOCK_MEMORY_BYTES = 4 * 2**30
 """What the block size is chosen for when none is given."""
+MAX_BLOCKS = 4_000_000
+"""Five times the blocks of France at 20 cm; each is a few hundred bytes in memory."""
+COARSER = 1.5
+"""How many times the map's pixels imagery may be before a word is said."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +64,11 @@ class Job:
     inputs: tuple[str, ...]
     required: tuple[str, ...]
     tasks: tuple[TaskOutput, ...]
-    layers: dict[str, tuple[Layer, Layer | None]]
+    layers: tuple[Layer, ...]
     plan: Plan
     year: int
     warnings: tuple[str, ...]
+    target: Target
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -59,48 +79,43 @@ class Job:
     @property
     def stems(self) -> tuple[str, ...]:
         """Names of all layers that will be written."""
-        return tuple(layer.stem for pair in self.layers.values() for layer in pair if layer)
+        return tuple(layer.stem for layer in self.layers)
 
 
-def prepare(bundle: Bundle, sources: Sequence[Source], config: MapConfig) -> Job:
-    """Check the sources against the bundle and each other, and lay out the work."""
-    meta = bundle.meta
+def prepare(bundles: Sequence[Bundle], sources: Sequence[Source], config: MapConfig) -> Job:
+    """Check the sources against the bundles and each other, and lay out the work.
+
+    Several bundles are an ensemble, whose members `bocage.mapping.ensemble` has found to agree.
+    """
+    meta = bundles[0].meta
+    learnt = [(name_of(i), i) for bundle in bundles for i in bundle.meta.network.inputs]
     resolutions = {
-        get_modality(i.modality).name: i.resolution_m or get_modality(i.modality).resolution_m
-        for i in meta.network.inputs
+        name: given.resolution_m or get_modality(name).resolution_m for name, given in learnt
     }
-    required = required_inputs(meta.network)
+    required = tuple(dict.fromkeys(n for b in bundles for n in required_inputs(b.meta.network)))
     _check_request(sources, tuple(resolutions), required)
     output_m = meta.network.output_resolution_m
-    sensors = [inspect(source) for source in sources]
-    learnt = {config.modality: config for config in meta.network.inputs}
+    sensors = [inspect(source, config.missing_tiles) for source in sources]
     for sensor in sensors if config.check_values else ():
-        check_suits(sensor, learnt[sensor.modality.name])
-    reference = choose_reference(sensors, output_m)
-    sensors = [_covering(sensor, reference) for sensor in sensors]
-    grids = {
-        s.modality.name: SensorGrid(
-            reference.raster.grid, as_fraction(resolutions[s.modality.name]) / as_fraction(output_m)
-        )
+        for name, given in learnt:
+            if name == sensor.modality.name:
+                check_suits(sensor, given)
+    ratios = {
+        s.modality.name: as_fraction(resolutions[s.modality.name]) / as_fraction(output_m)
         for s in sensors
     }
-    unit = alignment_unit(grid.ratio for grid in grids.values())
+    unit = alignment_unit(ratios.values())
     lattice = make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px)
-    tasks = tuple(
-        TaskOutput(
-            task.name,
-            task.slug,
-            len(task.classes),
-            tuple(i for i, c in enumerate(task.classes) if c.scored),
-            tuple(c.id for c in task.classes if c.scored),
-        )
-        for task in meta.tasks
-    )
-    grid = reference.raster.grid
+    wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
+    target = lay_target(sensors, output_m, wanted, lattice.stride_px)
+    reference, grid = target.reference, target.grid
+    sensors = [_covering(sensor, reference) for sensor in sensors]
+    grids = {name: SensorGrid(grid, ratio) for name, ratio in ratios.items()}
+    tasks = task_outputs(meta.tasks, config)
     block_px = config.block_px or choose_block_px(
         _bytes_per_px(sensors, grids), BLOCK_MEMORY_BYTES, lattice.window_px
     )
-    warnings = _warnings(sensors, reference, tuple(resolutions), required)
+    warnings = _warnings(sensors, target, tuple(resolutions), required)
     if config.window_px is None and lattice.window_px != meta.tile_px:
         warnings.append(
             f"windows are {lattice.window_px} px where the network was trained on {meta.tile_px} "
@@ -112,15 +127,16 @@ def prepare(bundle: Bundle, sources: Sequence[Source], config: MapConfig) -> Job
     year = config.year or (int(np.median(np.concatenate(years))) if years else 1970)
     return Job(
         tuple(sensors),
-        next(s for s in sensors if s.modality is reference.modality),
+        reference,
         grids,
         tuple(resolutions),
         required,
         tasks,
-        {task.name: _layers(task, config.confidence) for task in meta.tasks},
-        Plan(grid.height, grid.width, lattice, block_px),
+        map_layers(meta.tasks, tasks, tuple(resolutions), config),
+        _plan(target, lattice, block_px),
         year,
         tuple(warnings),
+        target,
     )
 
 
@@ -144,8 +160,8 @@ def _check_request(
             )
         if name in seen:
             raise ConfigError(
-                f"{source.path}: a second source for {name}. Give one; join tiles with "
-                "'gdalbuildvrt mosaic.vrt *.tif'."
+                f"{source.path}: a second source for {name}. Give one: a folder, a pattern or a "
+                "list of tiles is one, and so is a mosaic made by gdalbuildvrt."
             )
         seen.add(name)
     lacking = [name for name in required if name not in seen]
@@ -156,20 +172,48 @@ def _check_request(
         )
 
 
+def _plan(target: Target, lattice: Lattice, block_px: int) -> Plan:
+    """The cut of the target's grid, without the blocks that have none of the area's ground."""
+    grid, area = target.grid, target.area
+    count = math.ceil(grid.height / block_px) * math.ceil(grid.width / block_px)
+    if count > MAX_BLOCKS:
+        raise ConfigError(
+            f"{target.reference.raster.path}: the map would have {grid.height} x {grid.width} pixels in {count} blocks, at most "
+            f"{MAX_BLOCKS} can be planned. Name a part of it with bounds=… or aoi=…"
+        )
+    plan = Plan(grid.height, grid.width, lattice, block_px)
+    if area is None:
+        return plan
+    left_out = frozenset(
+        b.index for b in plan.blocks if not area.touches(grid, (b.row0, b.row1), (b.col0, b.col1))
+    )
+    return replace(plan, left_out=left_out)
+
+
 def _covering(sensor: Sensor, reference: Sensor) -> Sensor:
     raster = check_cover(sensor.raster, reference.raster)
-    mask = sensor.mask and check_cover(sensor.mask, reference.raster)
-    return Sensor(sensor.modality, raster, sensor.dates, mask)
+    mask = None if sensor.mask is None else check_cover(sensor.mask, reference.raster)
+    return replace(sensor, raster=raster, mask=mask)
 
 
 def _warnings(
     sensors: Sequence[Sensor],
-    reference: Sensor,
+    target: Target,
     inputs: Sequence[str],
     required: Sequence[str],
 ) -> list[str]:
     given = {sensor.modality.name for sensor in sensors}
-    found = [
+    reference = target.reference
+    found = [note for sensor in sensors for note in sensor.notes]
+    found += [] if target.area is None else target.area.notes
+    own = next(s.raster for s in sensors if s.modality is reference.modality)
+    own_m, made_m = approximate_resolution_m(own.grid), target.grid.resolution[0]
+    if own_m > made_m * COARSER:
+        found.append(
+            f"{own.path}: pixels of {own_m:.3g} m are resampled to {made_m:g} m: the map shows no "
+            "more than they do."
+        )
+    found += [
         f"{name} is an input of the network but not given: it counts as absent."
         for name in inputs
         if name not in given
@@ -201,19 +245,6 @@ def _covers(sensor: Sensor, reference: Sensor) -> bool:
     )
 
 
-def _layers(task: Any, confidence: bool) -> tuple[Layer, Layer | None]:
-    tags = {"bocage_version": __version__, "task": task.name}
-    colors = {
-        c.id: (int(c.color[1:3], 16), int(c.color[3:5], 16), int(c.color[5:7], 16), 255)
-        for c in task.classes
-    }
-    classes = Layer(task.slug, task.slug, {c.id: c.name for c in task.classes}, colors, tags)
-    sure = Layer(
-        f"{task.slug}_confidence", f"probability of the mapped class, {task.slug}", tags=tags
-    )
-    return classes, sure if confidence else None
-
-
 def _bytes_per_px(sensors: Sequence[Sensor], grids: dict[str, SensorGrid]) -> float:
     """Inputs held per output pixel: of the block that is computed and of the one being read."""
     return 2 * sum(
@@ -224,24 +255,50 @@ def _bytes_per_px(sensors: Sequence[Sensor], grids: dict[str, SensorGrid]) -> fl
     )
 
 
+def name_of(given: InputConfig) -> str:
+    """Official name of an input's sensor."""
+    return get_modality(given.modality).name
+
+
 def plan_record(
-    job: Job, bundle: Bundle, sources: Sequence[Source], config: MapConfig
+    job: Job, bundles: Sequence[Bundle], sources: Sequence[Source], config: MapConfig
 ) -> dict[str, Any]:
     """All that decides the bytes of the result; batch size and device are free to change."""
     lattice, grid = job.plan.lattice, job.reference.raster.grid
     files = [f for s in sources for f in (s.path, s.dates, s.mask) if f is not None]
     return {
         "version": __version__,
-        "weights": network_digest(bundle.network),
-        "bundle": bundle.meta.model_dump(mode="json"),
+        "weights": [network_digest(bundle.network) for bundle in bundles],
+        "bundle": [bundle.meta.model_dump(mode="json") for bundle in bundles],
         "inputs": [{"modality": s.modality, "bands": s.bands and list(s.bands)} for s in sources],
         "files": [file_identity(path) for path in files],
+        "tiles": {s.modality.name: _tiles_identity(s) for s in job.sensors},
         "grid": [grid.width, grid.height, *grid.transform.to_gdal()],
         "window_px": lattice.window_px,
         "overlap_px": lattice.overlap_px,
         "block_px": job.plan.block_px,
         "backend": config.backend,
         "precision": config.precision,
-        "confidence": config.confidence,
+        "aoi": None if config.aoi is None else _area_identity(job.target),
+        "missing_tiles": config.missing_tiles,
+        "d4": config.d4,
+        "layers": sorted(job.stems),
+        "probabilities": list(config.probabilities),
         "year": job.year,
     }
+
+
+def _tiles_identity(sensor: Sensor) -> str | None:
+    """Digest over paths, sizes and times of all tiles; None for a sensor of one file."""
+    rasters = [sensor.raster] if sensor.mask is None else [sensor.raster, sensor.mask]
+    tiles = [file for raster in rasters for file in files_of(raster) if file.tile is not None]
+    if not tiles:
+        return None
+    known = json.dumps([file_identity(file.path) for file in tiles]).encode()
+    return hashlib.sha256(known).hexdigest()
+
+
+def _area_identity(target: Target) -> str:
+    """Digest over the area's polygons, as they lie in the map's CRS."""
+    assert target.area is not None
+    return hashlib.sha256(b"".join(p.wkb for p in target.area.polygons)).hexdigest()

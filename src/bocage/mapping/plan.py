@@ -126,16 +126,18 @@ class Block:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cut of a raster of `height` x `width` pixels."""
+    """The cut of a raster of `height` x `width` pixels, without the blocks of the indices
+    `left_out`."""
 
     height: int
     width: int
     lattice: Lattice
     block_px: int
+    left_out: frozenset[int] = frozenset()
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Blocks in reading order; together they are the raster, without overlap."""
+        """Blocks in reading order; with those left out they are the raster, without overlap."""
         corners = [
             (row, col)
             for row in range(0, self.height, self.block_px)
@@ -150,6 +152,7 @@ class Plan:
                 min(col + self.block_px, self.width),
             )
             for i, (row, col) in enumerate(corners)
+            if i not in self.left_out
         )
 
     def windows(self, block: Block) -> list[tuple[int, int]]:

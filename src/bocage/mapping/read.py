@@ -7,15 +7,28 @@ sensor's own grid, H x W pixels of the block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bocage.imagery import SNOW_CLOUD, Range, Sensor, SensorGrid, read_raster, reading_of
-from bocage.mapping.plan import Block, Plan, mirrored
+from bocage.imagery import (
+    SNOW_CLOUD,
+    Extent,
+    Found,
+    Range,
+    Sensor,
+    SensorGrid,
+    Target,
+    read_raster,
+    reading_of,
+)
+from bocage.mapping.plan import Block, Plan, alignment_unit, mirrored
 from bocage.sample import Series
+
+_BITS = 8
+"""Sensors that a coverage layer of uint8 can tell apart."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,9 @@ class BlockInputs:
 
     `images[m]` (C, h, w) stored type; `valid[m]` (h, w) bool for images with holes; `series[m]`
     over the same extent. `origin` is the reference row and column of the first pixel of all.
-    `data_HW` is True where any source has data, over the block itself; None where everywhere.
+    `data_HW` is True where any source has data and the map is wanted, over the block itself; None
+    where everywhere. `found` are sentences on what was met while reading: tiles that break,
+    infinite values.
     """
 
     origin: tuple[int, int]
@@ -33,6 +48,7 @@ class BlockInputs:
     valid: dict[str, NDArray[np.bool_]]
     series: dict[str, Series]
     data_HW: NDArray[np.bool_] | None
+    found: tuple[str, ...] = ()
 
     def cut(self, name: str, row: int, col: int, side_px: int) -> tuple[slice, slice]:
         """Where the window at (row, col) lies in the arrays of sensor `name`."""
@@ -43,63 +59,149 @@ class BlockInputs:
 
 
 def read_block(
-    sensors: Sequence[Sensor], grids: dict[str, SensorGrid], plan: Plan, block: Block
+    sensors: Sequence[Sensor],
+    grids: dict[str, SensorGrid],
+    plan: Plan,
+    block: Block,
+    target: Target | None = None,
 ) -> BlockInputs:
-    """Read, resample where needed, and mirror beyond the reference's border.
+    """Read, resample where needed, and mirror beyond the ground of the reference.
 
-    Raises `DataError` naming the file that cannot be read.
+    `target` says how far that ground reaches beyond a map of a part of it, and what of the map is
+    wanted; None: the map is the reference, and all is wanted. Raises `DataError` naming the file
+    that cannot be read.
     """
     top, bottom, left, right = plan.halo(block)
     images: dict[str, NDArray[Any]] = {}
     valid: dict[str, NDArray[np.bool_]] = {}
     series: dict[str, Series] = {}
+    found: Found = set()
+    extent = _context(plan, grids, target)
     for sensor in sensors:
         name = sensor.modality.name
         grid = grids[name]
-        rows = mirrored(grid.to_own(top), grid.to_own(bottom), plan.height, grid.ratio)
-        cols = mirrored(grid.to_own(left), grid.to_own(right), plan.width, grid.ratio)
-        values, holes_free = _read_mirrored(sensor, grid, rows, cols)
+        rows = _shown(grid, top, bottom, extent.row0, extent.row1)
+        cols = _shown(grid, left, right, extent.col0, extent.col1)
+        values, holes_free = _read_mirrored(sensor, grid, rows, cols, found)
         if sensor.dates is None:
             images[name] = values[0]
             if holes_free is not None:
                 valid[name] = holes_free[0]
         else:
-            mask = None if sensor.mask is None else _read_mask(sensor, grid, rows, cols)
+            mask = None if sensor.mask is None else _read_mask(sensor, grid, rows, cols, found)
             series[name] = Series(values, sensor.dates, mask, holes_free)
-    inputs = BlockInputs((top, left), grids, images, valid, series, None)
-    return BlockInputs(
-        inputs.origin, grids, images, valid, series, _data_anywhere(inputs, sensors, block)
+    inputs = BlockInputs((top, left), grids, images, valid, series, None, tuple(sorted(found)))
+    data_HW = _data_anywhere(inputs, block)
+    if target is not None and target.area is not None:
+        wanted_HW = target.area.mask(
+            target.grid, (block.row0, block.row1), (block.col0, block.col1)
+        )
+        if wanted_HW is not None:
+            data_HW = wanted_HW if data_HW is None else data_HW & wanted_HW
+    return replace(inputs, data_HW=data_HW)
+
+
+def block_coverage(inputs: BlockInputs, block: Block, names: Sequence[str]) -> NDArray[np.uint8]:
+    """Which sensors have data at each pixel of the block, (H, W): bit k stands for `names[k]`.
+
+    A series has data where any of its dates has, cloudy ones too: what the network leaves out of
+    it is decided window by window. Where the map is not wanted no bit is set.
+    """
+    assert len(names) <= _BITS, "one bit per sensor"
+    bits_HW = np.zeros(block.shape, np.uint8)
+    for bit, name in enumerate(names):
+        known = _data_of(inputs, name, block)
+        if known is None:
+            bits_HW |= np.uint8(1 << bit)
+        else:
+            bits_HW |= known.astype(np.uint8) << np.uint8(bit)
+    if inputs.data_HW is not None:
+        bits_HW[~inputs.data_HW] = 0
+    return bits_HW
+
+
+def windows_with_data(inputs: BlockInputs, plan: Plan, block: Block) -> list[tuple[int, int]]:
+    """The block's windows that reach a pixel which is to be mapped; others change nothing."""
+    windows, data_HW = plan.windows(block), inputs.data_HW
+    if data_HW is None:
+        return windows
+    side = plan.lattice.window_px
+    return [
+        (row, col)
+        for row, col in windows
+        if data_HW[
+            max(0, row - block.row0) : row + side - block.row0,
+            max(0, col - block.col0) : col + side - block.col0,
+        ].any()
+    ]
+
+
+def _context(plan: Plan, grids: dict[str, SensorGrid], target: Target | None) -> Extent:
+    """The rectangle beyond which is mirrored: at least the map, with the imagery around it.
+
+    It begins on whole pixels of all sensors, and a window's width around the map is enough.
+    """
+    if target is None:
+        return Extent(0, plan.height, 0, plan.width)
+    unit = alignment_unit(grid.ratio for grid in grids.values())
+    far, ground = plan.lattice.window_px, target.imagery
+    return Extent(
+        -min(far, max(0, -ground.row0) // unit * unit),
+        max(plan.height, min(plan.height + far, ground.row1)),
+        -min(far, max(0, -ground.col0) // unit * unit),
+        max(plan.width, min(plan.width + far, ground.col1)),
     )
 
 
-def _data_anywhere(
-    inputs: BlockInputs, sensors: Sequence[Sensor], block: Block
-) -> NDArray[np.bool_] | None:
+def _shown(
+    grid: SensorGrid, start_px: int, stop_px: int, first_px: int, last_px: int
+) -> NDArray[np.int64]:
+    """Along an axis: which of the sensor's pixels to show for reference pixels [start, stop)."""
+    first = grid.to_own(first_px)
+    start, stop = grid.to_own(start_px) - first, grid.to_own(stop_px) - first
+    return mirrored(start, stop, last_px - first_px, grid.ratio) + first
+
+
+def _data_anywhere(inputs: BlockInputs, block: Block) -> NDArray[np.bool_] | None:
     """Where any sensor has data, (H, W) of the block; None where everywhere."""
     result = np.zeros(block.shape, dtype=bool)
-    for sensor in sensors:
-        name = sensor.modality.name
-        if sensor.dates is None:
-            mask = inputs.valid.get(name)
-        else:
-            every_date = inputs.series[name].valid
-            mask = None if every_date is None else np.asarray(every_date.any(axis=0))
-        if mask is None:
+    for name in (*inputs.images, *inputs.series):
+        known = _data_of(inputs, name, block)
+        if known is None:
             return None
-        ratio = float(inputs.grids[name].ratio)
-        rows = (np.arange(block.row0, block.row1) - inputs.origin[0] + 0.5) / ratio
-        cols = (np.arange(block.col0, block.col1) - inputs.origin[1] + 0.5) / ratio
-        result |= mask[rows.astype(np.int64)][:, cols.astype(np.int64)]
+        result |= known
     return None if result.all() else result
 
 
+def _data_of(inputs: BlockInputs, name: str, block: Block) -> NDArray[np.bool_] | None:
+    """Where one sensor has data, (H, W) of the block; None where everywhere."""
+    if name in inputs.images:
+        mask = inputs.valid.get(name)
+    elif name in inputs.series:
+        every_date = inputs.series[name].valid
+        mask = None if every_date is None else np.asarray(every_date.any(axis=0))
+    else:
+        return np.zeros(block.shape, dtype=bool)
+    if mask is None:
+        return None
+    ratio = float(inputs.grids[name].ratio)
+    rows = (np.arange(block.row0, block.row1) - inputs.origin[0] + 0.5) / ratio
+    cols = (np.arange(block.col0, block.col1) - inputs.origin[1] + 0.5) / ratio
+    known: NDArray[np.bool_] = mask[rows.astype(np.int64)][:, cols.astype(np.int64)]
+    return known
+
+
 def _read_mirrored(
-    sensor: Sensor, grid: SensorGrid, rows: NDArray[np.int64], cols: NDArray[np.int64]
+    sensor: Sensor,
+    grid: SensorGrid,
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    found: Found,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Values (G, C, h, w) in the modality's type and validity (G, h, w), None: no hole."""
     row_range, col_range = _range(rows), _range(cols)
     values, valid = read_raster(
-        sensor.raster, grid, row_range, col_range, reading_of(sensor.modality)
+        sensor.raster, grid, row_range, col_range, reading_of(sensor.modality), found
     )
     values = _take(values, rows - row_range[0], cols - col_range[0])
     if valid is not None:
@@ -108,12 +210,16 @@ def _read_mirrored(
 
 
 def _read_mask(
-    sensor: Sensor, grid: SensorGrid, rows: NDArray[np.int64], cols: NDArray[np.int64]
+    sensor: Sensor,
+    grid: SensorGrid,
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    found: Found,
 ) -> NDArray[Any]:
     """Snow and cloud probability (T, 2, h, w) uint16; where it is unknown, certainly cloudy."""
     assert sensor.mask is not None
     row_range, col_range = _range(rows), _range(cols)
-    values, valid = read_raster(sensor.mask, grid, row_range, col_range, SNOW_CLOUD)
+    values, valid = read_raster(sensor.mask, grid, row_range, col_range, SNOW_CLOUD, found)
     if valid is not None:
         values[np.broadcast_to(~valid[:, None], values.shape)] = 100
     return _take(values, rows - row_range[0], cols - col_range[0])

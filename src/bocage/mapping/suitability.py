@@ -7,7 +7,9 @@ another scale, has the same header and gives a map that looks plausible and is w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -18,7 +20,15 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError
-from bocage.imagery import RasterFile, Sensor
+from bocage.imagery import (
+    RasterFile,
+    Sensor,
+    SensorGrid,
+    Stack,
+    files_of,
+    read_raster,
+    reading_of,
+)
 from bocage.modalities import Modality
 from bocage.models.inputs import InputConfig, Preparation
 from bocage.rasters import open_raster
@@ -26,7 +36,7 @@ from bocage.rasters import open_raster
 FAR_OFF = 6.0
 """Standard deviations of the training data between its mean and that of any real area: altitudes
 apart, the extremes of the simulated and the real sets lie within 3."""
-_PROBE_PX, _PROBE_DATES, _FEWEST = 128, 3, 256
+_PROBE_PX, _PROBE_DATES, _PROBE_TILES, _FEWEST = 128, 3, 5, 256
 
 _ALIASES = {
     "r": "red", "rouge": "red", "g": "green", "vert": "green", "b": "blue", "bleu": "blue",
@@ -40,11 +50,26 @@ def check_suits(sensor: Sensor, learnt: InputConfig) -> None:
     """Refuse a source whose bands are named otherwise or whose numbers are of another scale.
 
     `ConfigError` for bands in another order than `learnt`'s, with the order that would be right;
-    `DataError` for numbers that no area of the training data comes near. Reads a few small squares.
+    `DataError` for numbers that no area of the training data comes near. Reads a few small squares,
+    of many tiles a few tiles; assets of a catalogue's items are found by the names of their bands.
     """
-    with open_raster(sensor.raster.path) as dataset:
-        _check_names(dataset, sensor.raster, sensor.modality)
-        _check_numbers(dataset, sensor, learnt)
+    raster = sensor.raster
+    if isinstance(raster, Stack):
+        _check_numbers(_samples_of_items(raster, sensor), sensor, learnt)
+        return
+    files = files_of(raster)
+    chosen = np.unique(np.linspace(0, len(files) - 1, _PROBE_TILES).round().astype(int))
+    samples: list[NDArray[np.generic]] = []
+    for file in (files[i] for i in chosen):
+        try:
+            with open_raster(file.path) as dataset:
+                _check_names(dataset, file, sensor)
+                samples += _samples(dataset, file, len(sensor.modality.bands))
+        except DataError:
+            # A tile that breaks is told, or ends the run, when its turn comes.
+            if file.tile is None:
+                raise
+    _check_numbers(samples, sensor, learnt)
 
 
 def band_names(dataset: DatasetReader, modality: Modality) -> dict[int, str]:
@@ -70,7 +95,8 @@ def band_names(dataset: DatasetReader, modality: Modality) -> dict[int, str]:
     return {} if list(colours.values()) == usual else colours
 
 
-def _check_names(dataset: DatasetReader, raster: RasterFile, modality: Modality) -> None:
+def _check_names(dataset: DatasetReader, raster: RasterFile, sensor: Sensor) -> None:
+    modality = sensor.modality
     names = band_names(dataset, modality)
     expected = modality.bands * (len(raster.bands) // len(modality.bands))
     for band, wanted in zip(raster.bands, expected, strict=True):
@@ -80,14 +106,16 @@ def _check_names(dataset: DatasetReader, raster: RasterFile, modality: Modality)
         remedy = "Write it with its bands in this order."
         if not modality.series and all(name in places for name in modality.bands):
             order = ",".join(str(places[name]) for name in modality.bands)
-            remedy = f"Give it as {raster.path}:{order}."
+            remedy = f"Give it as {sensor.raster.path}:{order}."
         raise ConfigError(
             f"{raster.path}: band {band} is '{names[band]}' by the file's own account, where the "
             f"network takes '{wanted}' ({modality.name}: {', '.join(modality.bands)}). {remedy}"
         )
 
 
-def _check_numbers(dataset: DatasetReader, sensor: Sensor, learnt: InputConfig) -> None:
+def _check_numbers(
+    samples: Iterable[NDArray[np.generic]], sensor: Sensor, learnt: InputConfig
+) -> None:
     mean, std = learnt.statistics
     as_stored = not any(mean) and set(std) == {1.0}
     if as_stored or sensor.modality.quantity == "elevation":
@@ -95,7 +123,7 @@ def _check_numbers(dataset: DatasetReader, sensor: Sensor, learnt: InputConfig) 
         return
     prepare = Preparation(learnt)
     values = []
-    for raw in _samples(dataset, sensor.raster, len(sensor.modality.bands)):
+    for raw in samples:
         prepared, known = prepare(torch.from_numpy(raw))
         values.append(prepared.movedim(-3, 0)[:, known].numpy())
     if not values:
@@ -144,6 +172,31 @@ def _samples(
                 for band, hole in zip(raw, holes, strict=True):
                     band[hole] = np.nan
             yield raw
+
+
+def _samples_of_items(stack: Stack, sensor: Sensor) -> Iterator[NDArray[np.generic]]:
+    """The middle of a few items, on the grid of each one's finest file, NaN where unknown."""
+    chosen = np.unique(np.linspace(0, len(stack.dates) - 1, _PROBE_DATES).round().astype(int))
+    for date in chosen:
+        item = stack.dates[date][0]
+        grid = min((file.grid for file in item), key=lambda g: min(g.resolution))
+        part = replace(stack, dates=((item,),))
+        height, width = (min(_PROBE_PX, side) for side in (grid.height, grid.width))
+        row, col = (grid.height - height) // 2, (grid.width - width) // 2
+        try:
+            values, valid = read_raster(
+                part,
+                SensorGrid(grid, Fraction(1)),
+                (row, row + height),
+                (col, col + width),
+                reading_of(sensor.modality),
+            )
+        except DataError:
+            continue  # as for tiles
+        raw = values[0].astype(np.float32)
+        if valid is not None:
+            raw[:, ~valid[0]] = np.nan
+        yield raw
 
 
 def _plain(text: str) -> str:

@@ -1,14 +1,18 @@
 """The output folder while a map is being made: the plan, finished blocks, and how a run resumes.
 
-`OUT/blocks/plan.json` says what is being mapped, from what and how; `OUT/blocks/000012.json`,
-written last, says that the files of block 12 are complete. A run with the same plan skips complete
-blocks. A finished map is `OUT/<layer>.tif` and `OUT/report.json`; `blocks` is then removed.
+`OUT/blocks/plan.json` says what is being mapped, from what and how (`request`), and what that comes
+to (`product`: grid, blocks, layers). `OUT/blocks/000012.json`, written last, says that the files of
+block 12 are complete. A run with the same request skips complete blocks, so any number of machines
+may work in one folder, each on its share: `OUT/blocks/share-02-of-10.json` is what the second of
+ten tells about itself. A finished map is `OUT/<layer>.tif` and `OUT/report.json`; `blocks` is then
+removed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +27,13 @@ from bocage.files import write_json
 from bocage.mapping.plan import Block
 from bocage.mapping.report import MapReport
 
+Share = tuple[int, int]
+"""Part and number of parts of a job that is split over machines: (2, 10)."""
+
 REPORT = "report.json"
 _PLAN = "plan.json"
+_TEMPORARY = re.compile(r"\.[\w-]+\.[0-9a-f]{8}(\.\w+)*")
+"""What `atomic_path` leaves of a file when the process is killed."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +70,41 @@ class Workspace:
         """Windows that a complete block was made from."""
         return int(_read_json(self._marker(block))["windows"])
 
-    def complete(self, block: Block, windows: int) -> None:
-        """Declare the block's files complete."""
-        write_json(self._marker(block), {"windows": windows})
+    def found_in(self, block: Block) -> list[str]:
+        """What was met while a complete block was read: tiles that broke, infinite values."""
+        return list(_read_json(self._marker(block))["found"])
+
+    def complete(self, block: Block, windows: int, found: Sequence[str] = ()) -> None:
+        """Declare the block's files complete; `found` is what was met while it was read."""
+        write_json(self._marker(block), {"windows": windows, "found": list(found)})
+
+    @property
+    def product(self) -> dict[str, Any]:
+        """What the plan comes to; `DataError` where no run has begun."""
+        stated = self.folder / _PLAN
+        if not stated.is_file():
+            raise DataError(
+                f"{self.out}: no mapping run has begun here, or its map is finished. Start it with "
+                "'bocage map'."
+            )
+        product: dict[str, Any] = _read_json(stated)["product"]
+        return product
+
+    def declare(self, share: Share, told: dict[str, Any]) -> None:
+        """Write what one share of the work tells about itself."""
+        write_json(self.folder / f"share-{share[0]:04d}-of-{share[1]:04d}.json", told)
+
+    def declared(self) -> list[dict[str, Any]]:
+        """What all shares have told."""
+        return [_read_json(path) for path in sorted(self.folder.glob("share-*.json"))]
+
+    def clear_leftovers(self, stems: Sequence[str]) -> None:
+        """Remove the temporaries of killed runs; never while another share is at work."""
+        of_maps = tuple(f".{stem}." for stem in stems)
+        for path in [*_entries(self.folder), *_entries(self.out)]:
+            ours = path.parent == self.folder or path.name.startswith(of_maps)
+            if ours and _TEMPORARY.fullmatch(path.name):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def finish(self, report: MapReport) -> None:
         """Write the report; blocks are kept only while some of them are missing."""
@@ -73,45 +114,35 @@ class Workspace:
 
 
 def open_workspace(
-    out: Path, plan: dict[str, Any], stems: Sequence[str], overwrite: bool
+    out: Path,
+    request: dict[str, Any],
+    product: dict[str, Any],
+    stems: Sequence[str],
+    overwrite: bool,
+    alone: bool = True,
 ) -> Workspace:
-    """Start in `out`, or go on where an earlier run of the same plan stopped.
+    """Start in `out`, or go on where an earlier run of the same request stopped.
 
-    Raises `ConfigError` when a finished map, a run with another plan, or a foreign file of one of
+    `alone` says that no other share of the work may be running in the same folder.
+
+    Raises `ConfigError` when a finished map, a run of another request, or a foreign file of one of
     the names stands there, unless `overwrite` replaces the first two.
     """
     work = Workspace(out)
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file. Name a folder for the map.")
-    if work.folder.exists() and not (work.folder / _PLAN).is_file() and any(work.folder.iterdir()):
+    if overwrite and not alone:
         raise ConfigError(
-            f"{work.folder}: holds files that are not of a mapping run. Choose another folder."
+            "overwrite=true and a share of the work exclude each other: one machine would remove "
+            f"what others have made. Remove {out} first."
         )
-    report = out / REPORT
-    maps = [work.map_file(stem) for stem in stems]
-    if not overwrite:
-        if report.is_file() and not _read_json(report).get("failed"):
-            raise ConfigError(
-                f"{out}: holds a finished map. Choose another folder, or set overwrite=true."
-            )
-        present = [path.name for path in maps if path.exists()]
-        if present and not work.folder.exists():
-            raise ConfigError(
-                f"{out}: already holds {', '.join(present)}. Choose another folder, or set "
-                "overwrite=true."
-            )
+    _check_folder(work, stems, overwrite)
     try:
         if overwrite and work.folder.exists():
             shutil.rmtree(work.folder)
         if overwrite:
-            report.unlink(missing_ok=True)
+            (out / REPORT).unlink(missing_ok=True)
         work.folder.mkdir(parents=True, exist_ok=True)
-        # A killed run may leave temporaries; nothing else has names of this form.
-        for leftover in [*work.folder.glob(".*"), *(p for m in maps for p in _temporaries(m))]:
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink(missing_ok=True)
+        if alone:
+            work.clear_leftovers(stems)
     except OSError as error:
         raise DataError(
             f"{out}: cannot be written to ({error.strerror or error}). Check permissions and "
@@ -119,8 +150,10 @@ def open_workspace(
         ) from error
     stated = work.folder / _PLAN
     if stated.is_file():
-        before = _read_json(stated)
-        changed = sorted(k for k in {*before, *plan} if before.get(k) != plan.get(k))
+        before = _read_json(stated)["request"]
+        # As the file gives it back: tuples are lists there.
+        now = json.loads(json.dumps(request))
+        changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
         if changed:
             raise ConfigError(
                 f"{out}: holds blocks of an unfinished run that differs in: {', '.join(changed)}. "
@@ -128,13 +161,37 @@ def open_workspace(
                 "overwrite=true to start anew."
             )
     else:
-        write_json(stated, plan)
+        write_json(stated, {"request": request, "product": product})
     return work
 
 
-def _temporaries(target: Path) -> list[Path]:
-    """What `atomic_path` leaves of `target` when the process is killed."""
-    return list(target.parent.glob(f".{target.stem}.????????{target.suffix}*"))
+def _check_folder(work: Workspace, stems: Sequence[str], overwrite: bool) -> None:
+    """Refuse a folder in which something else stands (`ConfigError`)."""
+    out = work.out
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file. Name a folder for the map.")
+    begun = (work.folder / _PLAN).is_file()
+    if not begun and any(not _TEMPORARY.fullmatch(p.name) for p in _entries(work.folder)):
+        raise ConfigError(
+            f"{work.folder}: holds files that are not of a mapping run. Choose another folder."
+        )
+    if overwrite:
+        return
+    report = out / REPORT
+    if report.is_file() and not _read_json(report).get("failed"):
+        raise ConfigError(
+            f"{out}: holds a finished map. Choose another folder, or set overwrite=true."
+        )
+    present = [p.name for p in map(work.map_file, stems) if p.exists()]
+    if present and not work.folder.exists():
+        raise ConfigError(
+            f"{out}: already holds {', '.join(present)}. Choose another folder, or set "
+            "overwrite=true."
+        )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +16,26 @@ from rasterio.errors import RasterioError
 
 from bocage.errors import DataError
 from bocage.files import atomic_path, write_text
-from bocage.mapping.blend import CONFIDENCE_STEPS, NODATA
+from bocage.mapping.outputs import Layer
 from bocage.mapping.plan import BLOCK_STEP_PX, Block
 from bocage.rasters import Grid
 
-Color = tuple[int, int, int, int]
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One file of the map: its name without suffix and what its numbers mean.
-
-    A layer with `classes` (id to name) and `colors` (id to RGBA) is a class map; one without is a
-    confidence: stored number times `scale` is a probability.
-    """
-
-    stem: str
-    description: str
-    classes: Mapping[int, str] = field(default_factory=dict)
-    colors: Mapping[int, Color] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def scale(self) -> float:
-        """Stored number to quantity."""
-        return 1.0 if self.classes else 1.0 / CONFIDENCE_STEPS
-
-
-def write_block(target: Path, array_HW: NDArray[np.uint8], grid: Grid, block: Block) -> None:
-    """Write one block as a tiled GeoTIFF under its own georeference, atomically."""
+def write_block(
+    target: Path, array: NDArray[np.uint8], layer: Layer, grid: Grid, block: Block
+) -> None:
+    """Write one block, (H, W) or (C, H, W), as a GeoTIFF of its own georeference, atomically."""
+    bands_CHW = array.reshape(-1, *block.shape)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "dtype": "uint8",
-        "count": 1,
+        "count": len(bands_CHW),
         "height": block.shape[0],
         "width": block.shape[1],
         "crs": grid.crs,
         "transform": grid.transform @ rasterio.Affine.translation(block.col0, block.row0),
-        "nodata": NODATA,
+        "nodata": layer.nodata,
+        "interleave": "band",
         "tiled": True,
         "blockxsize": BLOCK_STEP_PX,
         "blockysize": BLOCK_STEP_PX,
@@ -66,7 +47,7 @@ def write_block(target: Path, array_HW: NDArray[np.uint8], grid: Grid, block: Bl
         atomic_path(target) as temporary,
         rasterio.open(temporary, "w", **profile) as dataset,
     ):
-        dataset.write(array_HW, 1)
+        dataset.write(bands_CHW)
 
 
 def write_cog(
@@ -83,8 +64,9 @@ def write_cog(
     options = {
         "blocksize": BLOCK_STEP_PX,
         "compress": "deflate",  # every reader has it, ZSTD not
-        "level": 6,
-        "overview_resampling": "mode" if layer.classes else "average",
+        # Probabilities are noise to a compressor: effort doubles the time and saves a hundredth.
+        "level": 6 if layer.classes else 1,
+        "overview_resampling": layer.overviews,
         "overview_compress": "deflate",
         "bigtiff": "IF_SAFER",
         "num_threads": "ALL_CPUS",
@@ -117,17 +99,25 @@ def _mosaic_xml(layer: Layer, grid: Grid, parts: Sequence[tuple[Block, Path]]) -
     metadata = ET.SubElement(root, "Metadata")
     for key, value in layer.tags.items():
         ET.SubElement(metadata, "MDI", key=key).text = value
-    band = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band="1")
+    for number, text in enumerate(layer.bands, start=1):
+        _add_band(root, layer, number, text, parts)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _add_band(
+    root: ET.Element, layer: Layer, number: int, text: str, parts: Sequence[tuple[Block, Path]]
+) -> None:
+    band = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
     names = ET.SubElement(band, "Metadata")
     for class_id, name in layer.classes.items():
         ET.SubElement(names, "MDI", key=f"class_{class_id}").text = name
-    ET.SubElement(band, "Description").text = layer.description
-    ET.SubElement(band, "NoDataValue").text = str(NODATA)
+    ET.SubElement(band, "Description").text = text
+    ET.SubElement(band, "NoDataValue").text = str(layer.nodata)
     if layer.classes:
         ET.SubElement(band, "ColorInterp").text = "Palette"
         table = ET.SubElement(band, "ColorTable")
-        for number in range(256):
-            red, green, blue, alpha = layer.colors.get(number, (0, 0, 0, 0))
+        for value in range(256):
+            red, green, blue, alpha = layer.colors.get(value, (0, 0, 0, 0))
             ET.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(alpha))
     else:
         ET.SubElement(band, "ColorInterp").text = "Gray"
@@ -137,7 +127,7 @@ def _mosaic_xml(layer: Layer, grid: Grid, parts: Sequence[tuple[Block, Path]]) -
         height, width = (str(side) for side in block.shape)
         source = ET.SubElement(band, "SimpleSource")
         ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = path.name
-        ET.SubElement(source, "SourceBand").text = "1"
+        ET.SubElement(source, "SourceBand").text = str(number)
         # The properties spare GDAL from opening every block to learn its size.
         ET.SubElement(
             source,
@@ -157,7 +147,6 @@ def _mosaic_xml(layer: Layer, grid: Grid, parts: Sequence[tuple[Block, Path]]) -
             xSize=width,
             ySize=height,
         )
-    return ET.tostring(root, encoding="unicode")
 
 
 def _category_xml(layer: Layer) -> str:

@@ -17,14 +17,6 @@ def parse_side(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Part and number of parts of `2/8`."""
-    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
-    if found is None:
-        raise ConfigError(f"shard is {text!r}; write part and number of parts, such as 2/8.")
-    return int(found[1]), int(found[2])
-
-
 def parse_domains(text: str) -> int | list[str]:
     """A number of domains, or the keys of some with commas between."""
     if text.strip().isdecimal():

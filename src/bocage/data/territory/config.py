@@ -23,7 +23,8 @@ class SourceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
-    """A file, or anything else that GDAL opens: a VRT over thousands, a NetCDF or Zarr array."""
+    """A file or anything else that GDAL opens (a NetCDF or Zarr array), a folder, pattern, list or
+    VRT of tiles, an address, or a STAC document."""
     bands: tuple[int, ...] | None = None
     """Bands of the file, from 1, that hold the sensor's; all when not given."""
     dates: Path | None = None

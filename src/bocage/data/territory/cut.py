@@ -31,6 +31,7 @@ from bocage.data.territory.config import TERRITORY, TerritoryConfig, read_territ
 from bocage.data.territory.ground import Territory, survey
 from bocage.errors import ConfigError, DataError
 from bocage.files import write_text
+from bocage.imagery import absolute, declares_holes
 
 Progress = Callable[[str, int, int | None], None]
 """Is told what is done, how far, and of how much."""
@@ -100,9 +101,6 @@ def cut_territory(
 def _resolved(config: TerritoryConfig, out: Path) -> TerritoryConfig:
     """The same with absolute paths, and the class list copied beside the data."""
 
-    def absolute(text: str) -> str:
-        return str(Path(text).resolve()) if Path(text).exists() else text
-
     sources = {
         name: source.model_copy(
             update={
@@ -168,10 +166,7 @@ def _with_content(
 def _shows(territory: Territory, row: int, col: int) -> bool:
     """Whether the finest sensor has a pixel there. Only files that declare holes are read."""
     raster = territory.sensors[territory.reference].raster
-    complete = raster.alpha is None and not raster.masked and not any(
-        value is not None for value in raster.nodata
-    )  # fmt: skip
-    if complete and territory.grid == raster.grid:
+    if territory.grid == raster.grid and not declares_holes(raster):
         return True
     if territory.sensors[territory.reference].dates is not None:
         seen = territory.read_series(territory.reference, row, col).valid

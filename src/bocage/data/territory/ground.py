@@ -20,6 +20,7 @@ from bocage.imagery import (
     Range,
     Sensor,
     SensorGrid,
+    approximate_resolution_m,
     bounds_in,
     check_cover,
     choose_reference,
@@ -27,7 +28,6 @@ from bocage.imagery import (
     read_raster,
     reading_of,
 )
-from bocage.imagery.sources import approximate_resolution_m
 from bocage.rasters import Grid, describe_crs, same_crs
 from bocage.sample import Series
 

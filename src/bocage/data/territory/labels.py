@@ -16,8 +16,7 @@ from rasterio.features import rasterize
 
 from bocage.data.territory.config import LabelConfig
 from bocage.errors import ConfigError, DataError, unknown_name
-from bocage.imagery import Range, RasterFile, SensorGrid, bounds_in, read_raster
-from bocage.imagery.resample import Reading
+from bocage.imagery import Range, RasterFile, Reading, SensorGrid, bounds_in, read_raster
 from bocage.nomenclatures import IGNORE, Task
 from bocage.nomenclatures.task import UNKNOWN
 from bocage.rasters import Grid, describe_crs, grid_of, open_raster

@@ -1,0 +1,89 @@
+"""`bocage map areas`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bocage.cli.fields import split_field
+from bocage.errors import ConfigError
+
+
+def areas(
+    source: Annotated[Path, typer.Argument(metavar="MAP", help="A finished class map.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Table to write: .csv, .parquet, or .gpkg of zones."),
+    ],
+    zones: Annotated[
+        str | None, typer.Option(help="Polygons, with a field of names: communes.gpkg:nom.")
+    ] = None,
+    zones_layer: Annotated[
+        str | None, typer.Option(help="Layer of the zones' file, where it has several.")
+    ] = None,
+    confusion: Annotated[
+        Path | None,
+        typer.Option(help="Validation: scores.json of 'bocage evaluate', or a CSV of counts."),
+    ] = None,
+    confidence_level: Annotated[float, typer.Option(help="Of all intervals.")] = 0.95,
+    plane: Annotated[
+        bool, typer.Option("--plane", help="Areas in the map's plane, not on the ground.")
+    ] = False,
+) -> None:
+    """Hectares per class, of the whole map and of each zone, with bounds and unbiased estimates.
+
+    Example: [bold]bocage map areas out/land-cover.tif --zones communes.gpkg:nom
+    --confusion scores.json -o hectares.csv[/bold]
+    """
+    from bocage.cli.console import progress
+    from bocage.mapping.area_table import accuracy_table, check_format, measure_areas, write_table
+    from bocage.mapping.maps import open_map
+    from bocage.mapping.validation import read_validation
+    from bocage.mapping.zones import read_zones
+
+    if zones_layer is not None and zones is None:
+        raise ConfigError("--zones-layer belongs to --zones, which is not given.")
+    check_format(output, zones is not None)
+    opened = open_map(source)
+    places = None
+    if zones is not None:
+        path, field = split_field(zones)
+        places = read_zones(Path(path), opened.grid, field, zones_layer)
+        typer.echo(f"{len(places)} zones, named by {places.field or 'their number'}")
+    validation = read_validation(confusion, opened) if confusion is not None else None
+    with progress(f"counting {source.name}") as advance:
+        table = measure_areas(
+            opened,
+            places,
+            validation,
+            level=confidence_level,
+            on_ground=not plane,
+            progress=advance,
+        )
+    write_table(output, table, places, opened)
+    whole = table[table["zone"] == table["zone"].iloc[0]].head(table["class_id"].nunique())
+    for row in whole[whole["ha"] > 0].to_dict("records"):
+        estimated = (
+            f"   estimate {row['estimate_ha']:,.2f}"
+            f" ({row['estimate_low']:,.2f} to {row['estimate_high']:,.2f})"
+            if "estimate_ha" in row
+            else ""
+        )
+        typer.echo(f"{row['class']:<28}{row['ha']:>16,.2f} ha{estimated}")
+    if validation is not None:
+        _, estimate = accuracy_table(opened, whole, validation, confidence_level)
+        half = 100 * estimate.quantile * estimate.overall_se
+        typer.echo(f"overall accuracy {100 * estimate.overall:.1f} ± {half:.1f} %")
+        if estimate.open_K.any():
+            typer.echo(
+                f"note: {100 * estimate.open_K.sum():.1f} % of the map is of classes that the "
+                "validation has fewer than two units of; all intervals hold that they could be "
+                "anything."
+            )
+    outside = table.loc[table["covered"] == 0, "zone"].unique()
+    if len(outside):
+        shown = ", ".join(outside[:8])
+        typer.echo(f"note: {len(outside)} zones lie outside the map: {shown}")
+    typer.echo(str(output))

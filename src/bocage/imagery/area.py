@@ -1,0 +1,147 @@
+"""The ground that is wanted (an area of interest): polygons of any CRS, on a raster's grid."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyogrio
+import shapely
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.features import geometry_mask
+from rasterio.transform import Affine
+
+from bocage.errors import ConfigError, DataError
+from bocage.imagery.grids import Bounds
+from bocage.rasters import Grid, describe_crs
+
+_STEPS = 200
+"""Pieces that the longest side of the area is cut into before it changes its CRS, as a straight
+edge there is a curve here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Area:
+    """Polygons, in the CRS of the map; `path` is what the user named.
+
+    A pixel is inside when its centre is. `notes` are what had to be mended.
+    """
+
+    path: str
+    polygons: tuple[shapely.Geometry, ...]
+    tree: shapely.STRtree
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bounds(self) -> Bounds:
+        """Left, bottom, right, top."""
+        left, bottom, right, top = shapely.total_bounds(np.array(self.polygons)).tolist()
+        return left, bottom, right, top
+
+    def touches(self, grid: Grid, rows: tuple[int, int], cols: tuple[int, int]) -> bool:
+        """Whether the rectangle of pixels has any of the area's ground."""
+        return len(self.tree.query(_box(grid, rows, cols), predicate="intersects")) > 0
+
+    def mask(
+        self, grid: Grid, rows: tuple[int, int], cols: tuple[int, int]
+    ) -> NDArray[np.bool_] | None:
+        """Pixels of the rectangle that are inside, (H, W); None where all are."""
+        box = _box(grid, rows, cols)
+        near = self.tree.query(box, predicate="intersects")
+        shape = (rows[1] - rows[0], cols[1] - cols[0])
+        if not len(near):
+            return np.zeros(shape, dtype=bool)
+        polygons = [self.polygons[i] for i in near]
+        if any(polygon.covers(box) for polygon in polygons):
+            return None
+        inside: NDArray[np.bool_] = geometry_mask(
+            polygons,
+            out_shape=shape,
+            transform=grid.transform @ Affine.translation(cols[0], rows[0]),
+            invert=True,
+        )
+        return None if inside.all() else inside
+
+
+def read_area(text: str, crs: CRS) -> Area:
+    """Polygons of a vector file, `areas.gpkg` or `areas.gpkg:layer`, brought to `crs`.
+
+    Raises `ConfigError` for a file without polygons and `DataError` for one that cannot be read or
+    does not state its CRS.
+    """
+    path, layer = split_layer(text)
+    if not path.startswith("/vsi") and not Path(path).exists():
+        raise DataError(f"{path}: no such file. Give a vector file with the area's polygons.")
+    try:
+        frame = pyogrio.read_dataframe(path, layer=layer, columns=[])
+    except (DataSourceError, DataLayerError, ValueError) as error:
+        raise DataError(
+            f"{text}: cannot be read as polygons ({error}). Give a vector file, and its layer "
+            "where it has several: areas.gpkg:communes."
+        ) from error
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise ConfigError(f"{text}: a table without geometry. Give the area's polygons.")
+    if frame.crs is None:
+        raise DataError(f"{text}: the polygons have no CRS. Assign it with 'ogr2ogr -a_srs'.")
+    shapes = shapely.force_2d(frame.geometry.to_numpy())
+    shapes = shapes[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))]
+    broken = int((~shapely.is_valid(shapes)).sum())
+    notes = (f"{text}: {broken} invalid polygons were mended.",) if broken else ()
+    polygons = _polygons(shapely.make_valid(shapes))
+    if not len(polygons):
+        raise ConfigError(
+            f"{text}: no polygon with an area ({len(frame)} geometries). Give the outline of the "
+            "ground to map."
+        )
+    left, bottom, right, top = shapely.total_bounds(polygons)
+    polygons = shapely.segmentize(polygons, max(right - left, top - bottom) / _STEPS)
+    moved = _move(text, polygons, frame.crs.to_wkt(), crs)
+    return Area(text, tuple(moved), shapely.STRtree(moved), notes)
+
+
+def split_layer(text: str) -> tuple[str, str | None]:
+    """A vector file and its layer behind a colon; a drive letter or an address has none."""
+    path, colon, layer = text.rpartition(":")
+    if colon and layer and "/" not in layer and "\\" not in layer and len(path) > 1:
+        return (text, None) if Path(text).exists() else (path, layer)
+    return text, None
+
+
+def _polygons(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Parts that have an area; mending leaves lines and points behind."""
+    parts = shapely.get_parts(shapely.get_parts(shapes))
+    keep = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & (shapely.area(parts) > 0)
+    return np.asarray(parts[keep], dtype=object)
+
+
+def _move(text: str, polygons: NDArray[np.object_], wkt: str, crs: CRS) -> NDArray[np.object_]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # points at infinity, looked at below
+            moved = geopandas.GeoSeries(polygons, crs=wkt).to_crs(crs.to_wkt()).to_numpy()
+    except (CRSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{text}: its CRS cannot be related to {describe_crs(crs)} ({error})."
+        ) from error
+    bounds = shapely.total_bounds(moved)
+    if not np.isfinite(bounds).all():
+        raise DataError(
+            f"{text}: the area reaches beyond what {describe_crs(crs)} can show. Cut it to the "
+            "ground that is to be mapped."
+        )
+    found = _polygons(shapely.make_valid(moved))
+    if not len(found):
+        raise ConfigError(f"{text}: nothing of the area is left in {describe_crs(crs)}.")
+    return found
+
+
+def _box(grid: Grid, rows: tuple[int, int], cols: tuple[int, int]) -> shapely.Polygon:
+    left, top = grid.transform @ (cols[0], rows[0])
+    right, bottom = grid.transform @ (cols[1], rows[1])
+    return shapely.box(left, bottom, right, top)

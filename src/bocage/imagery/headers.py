@@ -1,0 +1,225 @@
+"""What one file declares, compared with what its sensor's product is.
+
+Nothing here decodes more than one small square of pixels per file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from bocage.errors import ConfigError, DataError
+from bocage.modalities import SENTINEL2_MASK_BANDS, Modality
+from bocage.rasters import Grid, grid_of, open_raster
+
+MissingTiles = Literal["stop", "report"]
+"""What a tile that cannot be read is: the end of the run, or ground without data, reported."""
+
+_PROBE_PX = 256
+
+
+class BrokenTileError(DataError):
+    """One tile of many cannot be read, and none may be missing (`missing_tiles=stop`)."""
+
+
+class WrongProductError(DataError):
+    """A file that is sound but not what its sensor's files are."""
+
+
+@dataclass(frozen=True)
+class RasterFile:
+    """One readable raster: where it lies and which of its bands are wanted.
+
+    `bands` count from 1, in the modality's order, date after date for a series. `alpha` is an
+    opacity band beside them, `masked` says that the file has an internal mask. `tile` says, for
+    one of many files, what its breaking means; None: it is the sensor's only file. `dtype` is the
+    stored type of the bands, where it has been looked at.
+    """
+
+    path: str
+    grid: Grid
+    bands: tuple[int, ...]
+    nodata: tuple[float | None, ...]
+    alpha: int | None
+    masked: bool
+    tile: MissingTiles | None = None
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a file of a product holds: `bands` per date, over `dates` dates.
+
+    `chosen` are the bands of the file, from 1, that hold them; None: all that it has.
+    `dates_path` is where the number of dates comes from.
+    """
+
+    product: Modality | None
+    bands: tuple[str, ...]
+    chosen: tuple[int, ...] | None = None
+    dates: int = 1
+    dates_path: str = ""
+
+    @property
+    def count(self) -> int:
+        """Bands over all dates."""
+        return len(self.bands) * self.dates
+
+
+def snow_cloud(dates: int, chosen: tuple[int, ...] | None = None) -> Expected:
+    """The snow and cloud raster of a Sentinel-2 series: no modality, two bands per date."""
+    return Expected(None, SENTINEL2_MASK_BANDS, chosen, dates)
+
+
+def read_header(path: str, expected: Expected, *, probe: bool = True) -> RasterFile:
+    """Check one file against its product; with `probe` its pixels too (`check_pixels`).
+
+    Raises `DataError` for a file that cannot be read, `WrongProductError` for one that is not the
+    product, `ConfigError` for bands it does not have.
+    """
+    with open_raster(path) as dataset:
+        grid = _georeference(path, dataset)
+        alpha = None
+        bands, product = expected.chosen, expected.product
+        if bands is None:
+            count = dataset.count
+            if count == expected.count + 1 and dataset.colorinterp[-1] == ColorInterp.alpha:
+                alpha, count = dataset.count, expected.count
+            if count != expected.count:
+                raise WrongProductError(_wrong_count(path, dataset.count, expected))
+            bands = tuple(range(1, expected.count + 1))
+        elif len(bands) != expected.count or not all(1 <= b <= dataset.count for b in bands):
+            what = product.name if product else "the snow and cloud mask"
+            raise ConfigError(
+                f"{path}: bands {bands} of a file with {dataset.count} bands, where "
+                f"{what} has {expected.count} ({', '.join(expected.bands)})."
+            )
+        _check_types(path, {dataset.dtypes[b - 1] for b in bands}, product)
+        raster = RasterFile(
+            path,
+            grid,
+            bands,
+            tuple(dataset.nodatavals[b - 1] for b in bands),
+            alpha,
+            _has_internal_mask(dataset, bands[0]),
+            dtype=dataset.dtypes[bands[0] - 1],
+        )
+        if probe and product is not None:
+            _probe(dataset, raster, product)
+    return raster
+
+
+def check_pixels(raster: RasterFile, expected: Expected) -> None:
+    """Look at a small square of one tile's pixels.
+
+    Raises `WrongProductError`. A square that cannot be decoded is left to who reads it all.
+    """
+    if expected.product is not None:
+        with open_raster(raster.path) as dataset, contextlib.suppress(RasterioError):
+            _probe(dataset, raster, expected.product)
+
+
+def _check_types(path: str, found: set[str], product: Modality | None) -> None:
+    if product is None:
+        strange = sorted(found - {"uint8", "uint16", "int16"})
+        if strange:
+            raise WrongProductError(
+                f"{path}: pixels of type {strange[0]} where a snow and cloud mask has "
+                "whole percentages, 0 to 100."
+            )
+        return
+    strange = sorted(d for d in found if not _fits(d, product))
+    if strange:
+        raise WrongProductError(
+            f"{path}: pixels of type {strange[0]} where {product.name} has "
+            f"{product.dtype}. The network has learnt from {product.dtype} numbers; give "
+            "the product as it was delivered in that type."
+        )
+
+
+def _georeference(path: str, dataset: DatasetReader) -> Grid:
+    grid = grid_of(dataset)
+    if not grid.crs or grid.transform.is_identity:
+        lacking = "CRS" if not grid.crs else "geotransform"
+        raise WrongProductError(
+            f"{path}: the raster has no {lacking}, so its place on Earth is unknown. Add it with "
+            "'gdal_edit.py -a_srs EPSG:… -a_ullr left top right bottom', or warp a raster with "
+            "control points with 'gdalwarp'."
+        )
+    if grid.transform.is_degenerate or not np.isfinite(grid.transform).all():
+        raise WrongProductError(f"{path}: the geotransform {grid.transform.to_gdal()} has no area.")
+    return grid
+
+
+def _has_internal_mask(dataset: DatasetReader, band: int) -> bool:
+    """An internal mask proper. GDAL also calls a fourth band of bytes alpha; that is no mask."""
+    flags = dataset.mask_flag_enums[band - 1]
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+
+
+def _fits(dtype: str, modality: Modality) -> bool:
+    """Heights may come in any real type that holds metres; all else exactly as learnt."""
+    if modality.quantity == "elevation":
+        return dtype in ("float32", "float64", "int16", "uint16", "int32", "uint8")
+    return dtype == modality.dtype or (dtype == "float64" and modality.dtype == "float32")
+
+
+def _wrong_count(path: str, count: int, expected: Expected) -> str:
+    names, per_date, product = ", ".join(expected.bands), len(expected.bands), expected.product
+    if product is None:
+        return (
+            f"{path}: {count} bands where the snow and cloud mask of {expected.dates} dates "
+            f"has {expected.count} ({' and '.join(expected.bands)} for each date)."
+        )
+    if not product.series or not expected.dates_path:
+        return (
+            f"{path}: {count} bands where {product.name} has {per_date} ({names}). Check that "
+            "this is the right product, or name the bands to use."
+        )
+    frames = f"{count // per_date} dates" if count % per_date == 0 else "no whole number of dates"
+    return (
+        f"{path}: {count} bands, that is {frames} of {per_date} bands ({names}), but "
+        f"{expected.dates_path} lists {expected.dates} dates."
+    )
+
+
+def _probe(dataset: DatasetReader, raster: RasterFile, modality: Modality) -> None:
+    """Look at the middle of the raster for two mistakes that a header does not show."""
+    side_x, side_y = min(_PROBE_PX, dataset.width), min(_PROBE_PX, dataset.height)
+    window = Window((dataset.width - side_x) // 2, (dataset.height - side_y) // 2, side_x, side_y)
+    last = raster.bands[-1]
+    # rasterio and GDAL flag every fourth byte band as alpha, so the flag alone proves nothing.
+    if len(raster.bands) == 4 and dataset.colorinterp[last - 1] == ColorInterp.alpha:
+        values = np.unique(dataset.read(last, window=window))
+        if values[-1] == 255 and set(values.tolist()) <= {0, 255}:
+            raise WrongProductError(
+                f"{raster.path}: band {last} is opacity (alpha: only 0 and 255 in the middle of "
+                f"the image) where {modality.name} has {modality.bands[-1]}. Give imagery that "
+                "has this band."
+            )
+    if modality.quantity == "sigma0":
+        values = dataset.read(raster.bands[0], window=window)
+        if (values < 0).mean() > 0.5:
+            raise WrongProductError(
+                f"{raster.path}: most numbers are negative, as decibels are; {modality.name} is "
+                "linear backscatter (sigma nought). Convert with 10 ** (dB / 10)."
+            )
+
+
+def oldest_first(raster: RasterFile, order: Sequence[int]) -> RasterFile:
+    """The bands of each date moved to the date's place in `order`."""
+    per_date = len(raster.bands) // len(order)
+    places = [date * per_date + i for date in order for i in range(per_date)]
+    return replace(
+        raster,
+        bands=tuple(raster.bands[p] for p in places),
+        nodata=tuple(raster.nodata[p] for p in places),
+    )

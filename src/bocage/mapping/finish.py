@@ -1,0 +1,191 @@
+"""From complete blocks to finished files: at the end of a run, or when all shares are done.
+
+Needs the output folder alone: what the map is, `plan.json` says, and neither the imagery nor the
+network is opened again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from bocage.errors import DataError
+from bocage.mapping.backends import backend_packages
+from bocage.mapping.config import MapConfig
+from bocage.mapping.job import Job
+from bocage.mapping.outputs import Layer
+from bocage.mapping.plan import Block, Lattice, Plan
+from bocage.mapping.report import STAGES, FailedBlock, MapReport, versions
+from bocage.mapping.workspace import Workspace
+from bocage.mapping.write import write_cog
+from bocage.rasters import Grid
+
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one share of the work tells about itself."""
+
+    device: str
+    resumed: int
+    failed: tuple[FailedBlock, ...]
+    seconds: dict[str, float]
+    """Per stage, over all its processes."""
+    total_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for its file."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Told:
+        """From the values of its file."""
+        failed = tuple(
+            FailedBlock(f["index"], tuple(f["rows"]), tuple(f["cols"]), f["reason"])
+            for f in given["failed"]
+        )
+        return cls(given["device"], given["resumed"], failed, given["seconds"], given["total_s"])
+
+
+def product_of(job: Job, config: MapConfig) -> dict[str, Any]:
+    """What a run comes to, as plain values."""
+    grid, plan = job.target.grid, job.plan
+    assert grid.crs is not None
+    return {
+        "crs": grid.crs.to_wkt(),
+        "transform": list(grid.transform.to_gdal()),
+        "height": plan.height,
+        "width": plan.width,
+        "lattice": dataclasses.asdict(plan.lattice),
+        "block_px": plan.block_px,
+        "left_out": sorted(plan.left_out),
+        "layers": [layer.to_json() for layer in job.layers],
+        "reference": job.reference.raster.path,
+        "absent_inputs": list(job.absent),
+        "warnings": list(job.warnings),
+        "year": job.year if any(s.dates is not None for s in job.sensors) else None,
+        "backend": config.backend,
+        "precision": config.precision,
+    }
+
+
+def merge_shares(out: Path, partial: bool = False) -> MapReport:
+    """Finish a map whose blocks were computed in shares.
+
+    Blocks that no share has made are an error that counts them, or nodata and listed in the report
+    if `partial`. Raises `DataError` also where `out` holds no unfinished map.
+    """
+    work = Workspace(out)
+    plan = _plan(work.product)
+    told = [Told.from_json(share) for share in work.declared()]
+    known = {failure.index for one in told for failure in one.failed}
+    missing = [b for b in plan.blocks if not work.is_complete(b) and b.index not in known]
+    if missing and not partial:
+        numbers = ", ".join(str(b.index) for b in missing[:_LISTED])
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        raise DataError(
+            f"{out}: {len(missing)} of {len(plan.blocks)} blocks have not been computed (numbers "
+            f"{numbers}{more}). Run the missing shares, or those that were killed, again; or "
+            "finish without them with --partial."
+        )
+    return finish_map(work, told)
+
+
+def finish_map(work: Workspace, told: Sequence[Told]) -> MapReport:
+    """Write the files and the report of what is complete; blocks are removed if all are."""
+    began = time.perf_counter()
+    product = work.product
+    grid, plan = _grid(product), _plan(product)
+    layers = [Layer.from_json(layer) for layer in product["layers"]]
+    work.clear_leftovers([layer.stem for layer in layers])
+    complete = [block for block in plan.blocks if work.is_complete(block)]
+    if not complete:
+        raise DataError(f"{work.out}: no block is complete, so there is no map to finish.")
+    maps: dict[str, str] = {}
+    for layer in layers:
+        parts = [(block, work.block_file(block, layer.stem)) for block in complete]
+        target = work.map_file(layer.stem)
+        write_cog(target, layer, grid, parts, work.folder)
+        maps[layer.stem] = str(target)
+    finishing_s = time.perf_counter() - began
+    report = make_report(work, maps, told, plan.blocks, finishing_s)
+    work.finish(report)
+    return report
+
+
+def make_report(
+    work: Workspace,
+    maps: dict[str, str],
+    told: Sequence[Told],
+    blocks: Sequence[Block],
+    finishing_s: float = 0.0,
+) -> MapReport:
+    """The report over `blocks`, from what the shares have told and what is complete."""
+    product = work.product
+    grid, plan = _grid(product), _plan(product)
+    assert grid.crs is not None
+    pixel_km2 = grid.resolution[0] * grid.resolution[1] / 1e6
+    reasons = {failure.index: failure for one in told for failure in one.failed}
+    complete = [block for block in blocks if work.is_complete(block)]
+    done = {block.index for block in complete}
+    found = sorted({text for block in complete for text in work.found_in(block)})
+    failed = [
+        reasons.get(b.index)
+        or FailedBlock(b.index, (b.row0, b.row1), (b.col0, b.col1), "not computed")
+        for b in blocks
+        if b.index not in done
+    ]
+    resumed = sum(one.resumed for one in told)
+    seconds = dict.fromkeys((*STAGES, "wait"), 0.0)
+    for one in told:
+        for stage, spent in one.seconds.items():
+            seconds[stage] += spent
+    seconds["write"] += finishing_s
+    # Shares run beside each other, each at its own time: the sum is machine time.
+    total_s = sum(one.total_s for one in told) + finishing_s
+    pixels = sum(b.shape[0] * b.shape[1] for b in complete)
+    share = 1 - resumed / len(complete) if complete else 0.0
+    return MapReport(
+        maps=maps,
+        reference=product["reference"],
+        crs=grid.crs.to_string(),
+        resolution_m=grid.resolution[0],
+        height=plan.height,
+        width=plan.width,
+        km2=plan.height * plan.width * pixel_km2,
+        window_px=plan.lattice.window_px,
+        overlap_px=plan.lattice.overlap_px,
+        block_px=plan.block_px,
+        blocks=len(blocks),
+        blocks_resumed=resumed,
+        windows=sum(work.windows_of(b) for b in complete),
+        failed=tuple(failed),
+        absent_inputs=tuple(product["absent_inputs"]),
+        warnings=(*product["warnings"], *found),
+        year=product["year"],
+        device=", ".join(sorted({one.device for one in told})),
+        backend=product["backend"],
+        precision=product["precision"],
+        seconds={**seconds, "total": total_s},
+        km2_per_s=pixels * share * pixel_km2 / total_s if total_s else 0.0,
+        versions=versions(*backend_packages(product["backend"])),
+    )
+
+
+def _grid(product: Mapping[str, Any]) -> Grid:
+    transform = Affine.from_gdal(*product["transform"])
+    return Grid(CRS.from_wkt(product["crs"]), transform, product["width"], product["height"])
+
+
+def _plan(product: Mapping[str, Any]) -> Plan:
+    lattice = Lattice(**product["lattice"])
+    left_out = frozenset(product["left_out"])
+    return Plan(product["height"], product["width"], lattice, product["block_px"], left_out)

@@ -1,0 +1,268 @@
+"""Many processes and machines at one map: shares, local processes, Ray, kill -9."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mapping_stubs import Moody, aerial, bundle, read_map, write_raster
+
+from bocage.errors import ConfigError, DataError
+from bocage.mapping import MapConfig, Source, map_area, merge_shares
+
+pytestmark = pytest.mark.integration
+
+CONFIG = MapConfig(window_px=128, overlap_px=32, block_px=512)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Source]:
+    return [Source("aerial", write_raster(tmp_path / "a.tif", aerial(1100, 1100, high=255)))]
+
+
+@pytest.fixture
+def whole(tmp_path: Path, sources) -> Path:
+    """The map as one process makes it."""
+    out = tmp_path / "whole"
+    assert map_area(bundle(Moody()), sources, out, CONFIG).blocks == 9
+    return out
+
+
+def assert_same_files(out: Path, whole: Path) -> None:
+    assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in whole.iterdir())
+    for file in whole.glob("*.tif"):
+        assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_shares_make_the_same_map(tmp_path: Path, sources, whole):
+    out = tmp_path / "out"
+    blocks = 0
+    for part in (3, 1):
+        report = map_area(bundle(Moody()), sources, out, CONFIG, share=(part, 4))
+        assert report.maps == {}
+        assert report.exit_code == 0
+        blocks += report.blocks
+    with pytest.raises(DataError, match=r"4 of 9 blocks have not been computed.*numbers 1, 3"):
+        merge_shares(out)
+    for part in (2, 4):
+        blocks += map_area(bundle(Moody()), sources, out, CONFIG, share=(part, 4)).blocks
+    assert blocks == 9
+    report = merge_shares(out)
+    assert report.blocks == 9
+    assert report.windows == json.loads((whole / "report.json").read_text())["windows"]
+    assert report.seconds["network"] > 0
+    assert_same_files(out, whole)
+    with pytest.raises(DataError, match="no mapping run has begun here, or its map is finished"):
+        merge_shares(out)
+
+
+def test_a_share_keeps_off_what_others_write(tmp_path: Path, sources):
+    out = tmp_path / "out"
+    map_area(bundle(Moody()), sources, out, CONFIG, share=(1, 2))
+    # Another machine is at this block right now.
+    theirs = out / "blocks" / ".000001_cover.0123abcd.tif"
+    theirs.write_bytes(b"half")
+    map_area(bundle(Moody()), sources, out, CONFIG, share=(2, 2))
+    assert theirs.exists()
+    assert merge_shares(out).exit_code == 0
+    assert not (out / "blocks").exists()
+
+
+def test_a_share_that_failed_leaves_a_hole_that_is_named(tmp_path: Path, sources, whole):
+    class Sick(Moody):
+        def forward(self, **inputs):
+            if self.seen > 40:
+                raise RuntimeError("out of sorts")
+            return super().forward(**inputs)
+
+    out = tmp_path / "out"
+    assert map_area(bundle(Sick()), sources, out, CONFIG, share=(1, 2)).exit_code == 1
+    map_area(bundle(Moody()), sources, out, CONFIG, share=(2, 2))
+    report = merge_shares(out)
+    assert report.exit_code == 1
+    assert {f.index for f in report.failed} <= {0, 2, 4, 6, 8}
+    assert all("out of sorts" in f.reason for f in report.failed)
+    assert (read_map(out / "cover.tif") == 255).any()
+    # The same share once more, in health, and merged again.
+    assert map_area(bundle(Moody()), sources, out, CONFIG, share=(1, 2)).exit_code == 0
+    assert merge_shares(out).exit_code == 0
+    assert_same_files(out, whole)
+
+
+def test_merging_without_some_blocks_must_be_asked_for(tmp_path: Path, sources):
+    out = tmp_path / "out"
+    map_area(bundle(Moody()), sources, out, CONFIG, share=(1, 9))
+    report = merge_shares(out, partial=True)
+    assert report.exit_code == 1
+    assert [f.reason for f in report.failed] == ["not computed"] * 8
+    found = read_map(out / "cover.tif")
+    assert (found[:512, :512] != 255).all()
+    assert (found[512:] == 255).all()
+
+
+@pytest.mark.parametrize("share", [(0, 2), (3, 2)])
+def test_a_share_that_cannot_be(tmp_path: Path, sources, share):
+    with pytest.raises(ConfigError, match="the first number is one of 1 to 2"):
+        map_area(bundle(Moody()), sources, tmp_path / "out", CONFIG, share=share)
+
+
+def test_a_share_must_not_overwrite(tmp_path: Path, sources):
+    config = CONFIG.model_copy(update={"overwrite": True})
+    with pytest.raises(ConfigError, match="exclude each other"):
+        map_area(bundle(Moody()), sources, tmp_path / "out", config, share=(1, 2))
+
+
+class Deadly(Moody):
+    """Kills its process once, at the window whose corner pixel is 7; for ever without a flag."""
+
+    def __init__(self, flag: Path | None) -> None:
+        super().__init__()
+        self.flag = flag
+
+    def forward(self, **inputs):
+        if (inputs["images"]["AERIAL_RGBI"][:, :, 64, 64] == 7).all() and (
+            self.flag is None or not self.flag.exists()
+        ):
+            if self.flag is not None:
+                self.flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(**inputs)
+
+
+def test_processes_make_the_same_map_though_one_is_killed(tmp_path: Path, sources, whole):
+    config = CONFIG.model_copy(update={"workers": 2})
+    image = aerial(1100, 1100, high=255)
+    row = col = 5 * 96 - 16 + 64  # the middle of a window of the lattice
+    image[:, row, col] = 7
+    path = write_raster(tmp_path / "b.tif", image)
+    expected, out = tmp_path / "expected", tmp_path / "out"
+    map_area(bundle(Moody()), [Source("aerial", path)], expected, CONFIG)
+    flag = tmp_path / "killed"
+    steps = []
+    report = map_area(
+        bundle(Deadly(flag)),
+        [Source("aerial", path)],
+        out,
+        config,
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert flag.exists(), "nothing was killed"
+    assert report.exit_code == 0
+    assert steps[-1] == (9, 9)
+    assert report.seconds["network"] > 0
+    assert_same_files(out, expected)
+
+
+def test_a_block_that_kills_every_process_is_listed(tmp_path: Path):
+    image = aerial(520, 1100, high=255)
+    image[:, 64 - 16, 64 - 16] = 7  # in the first window
+    path = write_raster(tmp_path / "b.tif", image)
+    config = CONFIG.model_copy(update={"workers": 2})
+    report = map_area(bundle(Deadly(None)), [Source("aerial", path)], tmp_path / "out", config)
+    assert report.exit_code == 1
+    assert 0 in [f.index for f in report.failed]
+    assert "3 processes have died here (exit status -9" in report.failed[0].reason
+    found = read_map(tmp_path / "out" / "cover.tif")
+    assert (found[:512, :512] == 255).all()
+    assert (found != 255).any()
+
+
+RUN = """
+import sys, torch
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from mapping_stubs import Moody, bundle
+from bocage.mapping import MapConfig, Source, map_area
+torch.set_num_threads(1)
+config = MapConfig(window_px=128, overlap_px=32, block_px=512)
+map_area(bundle(Moody()), [Source("aerial", Path({raster!r}))], Path({out!r}), config)
+"""
+
+
+def test_kill_9_at_any_moment_and_the_same_bytes(tmp_path: Path, sources, whole):
+    """The whole process is killed again and again, ever later, until a run gets through."""
+    out = tmp_path / "out"
+    here = str(Path(__file__).parent)
+    code = RUN.format(here=here, raster=str(sources[0].path), out=str(out))
+    kills, found = 0, set()
+    for attempt in range(40):
+        process = subprocess.Popen([sys.executable, "-c", code])
+        # Waits for a block more than before, then some time that lies anywhere within the next.
+        wanted = len(found) + 1
+        while process.poll() is None:
+            found = set((out / "blocks").glob("0*.json")) if out.exists() else set()
+            if len(found) >= wanted:
+                break
+            time.sleep(0.002)
+        time.sleep(0.013 * (attempt % 5))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        if process.wait() == 0:
+            break
+    assert process.returncode == 0
+    assert kills >= 3
+    assert_same_files(out, whole)
+
+
+@pytest.fixture
+def cluster():
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_makes_the_same_map_though_a_worker_is_killed(tmp_path: Path, cluster):
+    image = aerial(1100, 1100, high=255)
+    row = col = 5 * 96 - 16 + 64
+    image[:, row, col] = 7
+    sources = [Source("aerial", write_raster(tmp_path / "b.tif", image))]
+    expected, out = tmp_path / "expected", tmp_path / "out"
+    map_area(bundle(Moody()), sources, expected, CONFIG)
+    # Actors find the stubs only if they are told where.
+    cluster.shutdown()
+    cluster.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},
+    )
+    flag = tmp_path / "killed"
+    report = map_area(bundle(Deadly(flag)), sources, out, CONFIG, engine="ray")
+    assert flag.exists(), "nothing was killed"
+    assert report.exit_code == 0
+    assert report.blocks == 9
+    assert_same_files(out, expected)
+
+
+def test_an_address_without_ray_is_refused(tmp_path: Path, sources):
+    with pytest.raises(ConfigError, match="Add --engine ray"):
+        map_area(bundle(Moody()), sources, tmp_path / "out", CONFIG, address="auto")
+
+
+def test_a_folder_that_cannot_be_written_ends_the_run(tmp_path: Path, sources, monkeypatch):
+    from bocage.mapping import worker
+
+    calls = []
+
+    def full(target, *rest):
+        calls.append(target)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(worker, "write_block", full)
+    with pytest.raises(OSError, match="No space left"):
+        map_area(bundle(Moody()), sources, tmp_path / "out", CONFIG)
+    # The next block was under way when the first could not be written; no more were begun.
+    assert 1 <= len(calls) <= 2
