@@ -18,8 +18,9 @@ SURFACE = {
         "run", "output", "overrides", "aerial", "rgb", "historical", "elevation", "height", "spot",
         "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel1_asc", "sentinel1_asc_dates",
         "sentinel1_desc", "sentinel1_desc_dates", "crs", "resolution", "bounds", "aoi",
-        "missing_tiles", "backend",
+        "missing_tiles", "backend", "members", "engine", "address", "shard", "plan_only",
     ],
+    "map merge": ["output", "partial"],
     "map polygons": ["class_map", "output", "min_area", "simplify", "classes", "tile_km"],
     "map parcels": ["class_map", "parcel_layer", "output", "inner_buffer"],
     "map areas": [

@@ -62,10 +62,13 @@ def test_map_stands_on_the_reference_grid_as_a_valid_cog(tmp_path: Path):
     out = tmp_path / "out"
     report = map_area(bundle(ByValue(), tasks=tasks), [Source("aerial", path)], out)
     assert sorted(p.name for p in out.iterdir()) == [
+        "cover.qml",
         "cover.tif",
         "cover.tif.aux.xml",
+        "cover_confidence.qml",
         "cover_confidence.tif",
         "report.json",
+        "stac.json",
     ]
     for name in ("cover.tif", "cover_confidence.tif"):
         valid, errors, warnings = cog_validate(out / name)

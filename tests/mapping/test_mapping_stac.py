@@ -12,7 +12,7 @@ from mapping_stubs import ORIGIN, write_raster
 
 from bocage.errors import DataError
 from bocage.mapping.report import MapReport
-from bocage.mapping.stac import MODEL_FILE, footprint, write_item
+from bocage.mapping.stac import MODEL_FILE, describe_models, footprint, write_item
 from bocage.mapping.stac_mlm import MLM
 from bocage.models import (
     Bundle,
@@ -113,10 +113,8 @@ def test_the_item_of_a_map_describes_its_layers(
     report = layers(out)
     (out / "hectares.csv").write_text("zone\n")
     dates = [datetime.date(2021, 8, 2), datetime.date(2021, 3, 10)]
-    path = write_item(
-        out, report, bundle, dates=dates, bundle_path=tmp_path / "model.safetensors",
-        files={"hectares": out / "hectares.csv"},
-    )  # fmt: skip
+    models = describe_models([bundle], [tmp_path / "model.safetensors"], out)
+    path = write_item(out, report, models, dates, {"hectares": out / "hectares.csv"})
     item = written(path)
     assert core_errors(item) == []
     assert core_errors({**item, "id": 3}) != []
@@ -149,7 +147,8 @@ def test_the_item_of_a_model_is_one_of_the_extension(
     from stac_model.schema import SCHEMA_URI, MLModelProperties
 
     out = tmp_path / "out"
-    write_item(out, layers(out), bundle, bundle_path=tmp_path / "runs" / "model.safetensors")
+    models = describe_models([bundle], [tmp_path / "runs" / "model.safetensors"], out)
+    write_item(out, layers(out), models)
     item = written(out / MODEL_FILE)
     assert core_errors(item) == []
     assert MLM == SCHEMA_URI
@@ -183,14 +182,14 @@ def test_the_item_of_a_model_is_one_of_the_extension(
 
 def test_what_is_not_known_is_left_out(tmp_path: Path, bundle: Bundle) -> None:
     out = tmp_path / "out"
-    item = written(write_item(out, layers(out), bundle))
+    item = written(write_item(out, layers(out), describe_models([bundle], [], out)))
     assert item["links"] == []
     assert not (out / MODEL_FILE).exists()
     assert item["properties"]["start_datetime"] == "2021-01-01T00:00:00Z"
     report = layers(out)
     (out / "cover.tif").unlink()
     with pytest.raises(DataError, match="no such file"):
-        write_item(out, report, bundle)
+        write_item(out, report)
 
 
 def test_published_networks_are_described_too(tmp_path: Path, bundle: Bundle) -> None:

@@ -102,7 +102,8 @@ def map_area(
     share = None if shard is None else parse_shard(shard)
     start_log()
     paths = [run, *(members or [])]
-    bundles = [load_bundle(RunFolder(p).bundle if p.is_dir() else p) for p in paths]
+    weights = [RunFolder(path).bundle if path.is_dir() else path for path in paths]
+    bundles = [load_bundle(path) for path in weights]
     if plan_only:
         console.print(describe(estimate_map(bundles, sources, config)))
         return
@@ -116,6 +117,7 @@ def map_area(
             share=share,
             engine=cast("Engine", engine),
             address=address,
+            weights=weights,
         )
     if share is not None:
         typer.echo(f"share {shard} is done; when all are: bocage map merge {output}")

@@ -80,7 +80,9 @@ class MapConfig(BaseModel):
                 "backend=torch, or device=cpu"
             )
         if self.backend != "torch" and self.compile:
-            raise ValueError(f"compile=true is for backend=torch; {self.backend} compiles by itself")
+            raise ValueError(
+                f"compile=true is for backend=torch; {self.backend} compiles by itself"
+            )
         if self.backend == "onnxruntime" and self.precision == "bf16":
             raise ValueError(
                 "backend=onnxruntime has no bf16 arithmetic on CPUs; use precision=float32, or "

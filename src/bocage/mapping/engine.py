@@ -31,6 +31,7 @@ from bocage.mapping.on_ray import check_ray, map_on_ray
 from bocage.mapping.plan import Block
 from bocage.mapping.processes import map_in_processes
 from bocage.mapping.report import FailedBlock, MapReport
+from bocage.mapping.stac import describe_models
 from bocage.mapping.worker import Assignment, Outcome, Worker
 from bocage.mapping.workspace import Share, open_workspace
 
@@ -51,6 +52,7 @@ def map_area(
     share: Share | None = None,
     engine: Engine = "local",
     address: str | None = None,
+    weights: Sequence[Path] = (),
 ) -> MapReport:
     """Map the area of the finest source, on exactly its grid.
 
@@ -73,6 +75,7 @@ def map_area(
             then lists no maps.
         engine: `local` processes of this machine, or a `ray` cluster.
         address: Of the cluster; None starts one on this machine.
+        weights: Where the bundles lie, for the STAC items of the networks.
 
     Raises:
         ConfigError: sources or options that do not fit the bundle or the folder.
@@ -86,9 +89,8 @@ def map_area(
     check_members(bundles)
     job = prepare(bundles, sources, config)
     request = plan_record(job, bundles, sources, config)
-    work = open_workspace(
-        out, request, product_of(job, config), job.stems, config.overwrite, alone=share is None
-    )
+    product = product_of(job, config, describe_models(bundles, weights, out))
+    work = open_workspace(out, request, product, job.stems, config.overwrite, alone=share is None)
     blocks = job.plan.blocks[share[0] - 1 :: share[1]] if share else job.plan.blocks
     todo = [block for block in blocks if not work.is_complete(block)]
     assignment = Assignment(job, bundles, config, work)

@@ -7,6 +7,7 @@ network is opened again.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +18,18 @@ from rasterio.crs import CRS
 from rasterio.transform import Affine
 
 from bocage.errors import DataError
+from bocage.files import write_text
 from bocage.mapping.backends import backend_packages
 from bocage.mapping.config import MapConfig
 from bocage.mapping.job import Job
 from bocage.mapping.outputs import Layer
 from bocage.mapping.plan import Block, Lattice, Plan
 from bocage.mapping.report import STAGES, FailedBlock, MapReport, versions
+from bocage.mapping.stac import write_item
+from bocage.mapping.styles import style_file, write_share_style
 from bocage.mapping.workspace import Workspace
 from bocage.mapping.write import write_cog
+from bocage.nomenclatures.qgis import class_style
 from bocage.rasters import Grid
 
 _LISTED = 8
@@ -55,8 +60,10 @@ class Told:
         return cls(given["device"], given["resumed"], failed, given["seconds"], given["total_s"])
 
 
-def product_of(job: Job, config: MapConfig) -> dict[str, Any]:
-    """What a run comes to, as plain values."""
+def product_of(
+    job: Job, config: MapConfig, models: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """What a run comes to, as plain values; `models` are the STAC items of its networks."""
     grid, plan = job.target.grid, job.plan
     assert grid.crs is not None
     return {
@@ -74,6 +81,8 @@ def product_of(job: Job, config: MapConfig) -> dict[str, Any]:
         "year": job.year if any(s.dates is not None for s in job.sensors) else None,
         "backend": config.backend,
         "precision": config.precision,
+        "dates": sorted({str(d) for s in job.sensors if s.dates is not None for d in s.dates}),
+        "models": list(models),
     }
 
 
@@ -115,10 +124,23 @@ def finish_map(work: Workspace, told: Sequence[Told]) -> MapReport:
         target = work.map_file(layer.stem)
         write_cog(target, layer, grid, parts, work.folder)
         maps[layer.stem] = str(target)
+        _write_style(target, layer)
     finishing_s = time.perf_counter() - began
     report = make_report(work, maps, told, plan.blocks, finishing_s)
+    dates = [datetime.date.fromisoformat(day) for day in product["dates"]]
+    write_item(work.out, report, product["models"], dates)
     work.finish(report)
     return report
+
+
+def _write_style(target: Path, layer: Layer) -> None:
+    """What QGIS shows the layer with: its legend, or a ramp."""
+    if layer.product == "classes":
+        colors = {i: "#{:02x}{:02x}{:02x}".format(*rgba[:3]) for i, rgba in layer.colors.items()}
+        entries = [(i, name, colors[i]) for i, name in layer.classes.items()]
+        write_text(style_file(target), class_style(entries))
+    elif layer.product in ("confidence", "entropy"):
+        write_share_style(target)
 
 
 def make_report(

@@ -178,8 +178,8 @@ def _plan(target: Target, lattice: Lattice, block_px: int) -> Plan:
     count = math.ceil(grid.height / block_px) * math.ceil(grid.width / block_px)
     if count > MAX_BLOCKS:
         raise ConfigError(
-            f"{target.reference.raster.path}: the map would have {grid.height} x {grid.width} pixels in {count} blocks, at most "
-            f"{MAX_BLOCKS} can be planned. Name a part of it with bounds=… or aoi=…"
+            f"{target.reference.raster.path}: the map would have {grid.height} x {grid.width} "
+            f"pixels in {count} blocks, at most {MAX_BLOCKS} can be planned. Name a part of it with bounds=… or aoi=…"
         )
     plan = Plan(grid.height, grid.width, lattice, block_px)
     if area is None:

@@ -51,22 +51,33 @@ _EDGE_POINTS = 21
 _DIGITS = 7  # about a centimetre
 
 
+def describe_models(
+    bundles: Sequence[Bundle], weights: Sequence[Path], out: Path
+) -> list[dict[str, Any]]:
+    """Items of the networks that make a map, whose bundles lie at `weights`.
+
+    An item of a network names its weights, so one whose file is not known has none.
+    """
+    now = _now()
+    return [
+        model_item(bundle.meta, bundle.network, _relative(path, out), now)
+        for bundle, path in zip(bundles, weights, strict=False)
+    ]
+
+
 def write_item(
     out: Path,
     report: MapReport,
-    bundle: Bundle,
-    *,
-    bundle_path: Path | None = None,
+    models: Sequence[dict[str, Any]] = (),
     dates: Sequence[datetime.date] = (),
     files: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Write `OUT/stac.json`, and `OUT/stac-model.json` where the bundle's place is known.
+    """Write `OUT/stac.json` and an item per network, `OUT/stac-model.json`, `-2.json` and so on.
 
     Args:
         out: The map's folder; files are named relative to it.
         report: Of the run; its layers become assets.
-        bundle: The network that made the map.
-        bundle_path: The bundle's file. Without it the model has no item: one needs its weights.
+        models: What `describe_models` says of the networks.
         dates: Days of the imagery. Without them the map is of the whole of the report's year, and
             where that is not known either of the moment at which it was made.
         files: Further files by asset name, such as polygons and tables.
@@ -77,17 +88,20 @@ def write_item(
     Raises:
         DataError: a layer that cannot be read, or lies where there are no degrees.
     """
-    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    item = map_item(out, report, dates, files or {}, now)
-    if bundle_path is not None:
-        model = model_item(bundle.meta, bundle.network, _relative(bundle_path, out), now)
-        write_json(out / MODEL_FILE, model)
+    item = map_item(out, report, dates, files or {}, _now())
+    for number, model in enumerate(models, start=1):
+        name = MODEL_FILE if number == 1 else f"{Path(MODEL_FILE).stem}-{number}.json"
+        write_json(out / name, model)
         # The relation that the MLM extension names for what a model has made.
         item["links"].append(
-            {"rel": "derived_from", "href": f"./{MODEL_FILE}", "type": "application/geo+json"}
+            {"rel": "derived_from", "href": f"./{name}", "type": "application/geo+json"}
         )
     write_json(out / ITEM_FILE, item)
     return out / ITEM_FILE
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 
 
 def map_item(

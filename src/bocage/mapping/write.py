@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # what copying raises is not rasterio's own
 from rasterio.errors import RasterioError
 
 from bocage.errors import DataError
@@ -83,7 +84,7 @@ def _gdal_errors(target: Path) -> Iterator[None]:
     """GDAL's own errors while writing, as the error that `atomic_path` gives for a full disk."""
     try:
         yield
-    except RasterioError as error:
+    except (RasterioError, CPLE_BaseError) as error:
         raise DataError(
             f"{target}: could not be written ({error}). Check free space and permissions, then "
             "run the same command again."
