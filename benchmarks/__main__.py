@@ -16,6 +16,7 @@ NAMES = (
     "gpu",
     "index",
     "mapping",
+    "memory",
     "packing",
     "polygons",
     "reading",

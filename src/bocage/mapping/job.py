@@ -179,7 +179,8 @@ def _plan(target: Target, lattice: Lattice, block_px: int) -> Plan:
     if count > MAX_BLOCKS:
         raise ConfigError(
             f"{target.reference.raster.path}: the map would have {grid.height} x {grid.width} "
-            f"pixels in {count} blocks, at most {MAX_BLOCKS} can be planned. Name a part of it with bounds=… or aoi=…"
+            f"pixels in {count} blocks, at most {MAX_BLOCKS} can be planned. "
+            "Name a part of it with bounds=… or aoi=…"
         )
     plan = Plan(grid.height, grid.width, lattice, block_px)
     if area is None:

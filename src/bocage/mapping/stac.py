@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
+from rasterio._err import CPLE_BaseError  # PROJ's refusals that rasterio has no words for
 from rasterio.crs import CRS
 from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
@@ -165,7 +166,7 @@ def footprint(grid: Grid) -> tuple[dict[str, Any], list[float]]:
     )
     try:
         found = transform(grid.crs, CRS.from_epsg(4326), list(xs), list(ys))
-    except (CRSError, RasterioError) as error:
+    except (CRSError, RasterioError, CPLE_BaseError) as error:
         raise DataError(f"the map's CRS has no degrees ({error}).") from error
     lon, lat = (np.round(np.array(values, dtype=np.float64), _DIGITS) for values in found[:2])
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
@@ -201,7 +202,7 @@ def _projection(grid: Grid) -> dict[str, Any]:
     t = grid.transform
     return {
         "proj:code": None if code is None else ":".join(code),
-        **({"proj:wkt2": grid.crs.to_wkt(version="WKT2:2019")} if code is None else {}),
+        **({"proj:wkt2": grid.crs.to_wkt(version="WKT2_2019")} if code is None else {}),
         "proj:shape": [grid.height, grid.width],
         "proj:transform": [t.a, t.b, t.c, t.d, t.e, t.f],
         "proj:bbox": list(grid.bounds),

@@ -14,6 +14,8 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # what copying raises is not rasterio's own
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+from tifffile import TiffFile
 
 from bocage.errors import DataError
 from bocage.files import atomic_path, write_text
@@ -43,12 +45,12 @@ def write_block(
         "compress": "zstd",
         "zstd_level": 1,
     }
-    with (
-        _gdal_errors(target),
-        atomic_path(target) as temporary,
-        rasterio.open(temporary, "w", **profile) as dataset,
-    ):
-        dataset.write(bands_CHW)
+    # In memory first: on a full disk GDAL closes a truncated file without an error.
+    with _gdal_errors(target), MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            dataset.write(bands_CHW)
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(memory.getbuffer())
 
 
 def write_cog(
@@ -75,8 +77,25 @@ def write_cog(
     with _gdal_errors(target):
         with atomic_path(target) as temporary, rasterio.Env(GDAL_PAM_ENABLED="NO"):
             rasterio.shutil.copy(mosaic, temporary, driver="COG", **options)
+            _check_whole(temporary, target)
         if layer.classes:
             write_text(target.with_name(f"{target.name}.aux.xml"), _category_xml(layer))
+
+
+def _check_whole(temporary: Path, target: Path) -> None:
+    """Refuse a file whose tiles lie beyond its end: a full disk that GDAL did not tell of."""
+    size = temporary.stat().st_size
+    with TiffFile(temporary) as tiff:
+        ends = [
+            offset + count
+            for page in tiff.pages
+            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+        ]
+    if max(ends) > size:
+        raise DataError(
+            f"{target}: could not be written whole (the disk is full, or a limit is reached). Make "
+            "room, then run the same command again."
+        )
 
 
 @contextlib.contextmanager

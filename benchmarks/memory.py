@@ -1,0 +1,85 @@
+"""Peak memory of mapping at 1, 4 and 16 times an area, against the formula of the engine.
+
+Each map is made by a process of its own, with a stub network and blocks of 1024 pixels. "Ours" is
+how much the peak exceeds that of the same process before it maps; the "baseline" of the first rows
+is the formula in `bocage.mapping.engine`, that of the last two the smallest area: a ratio of 1 means
+that memory does not grow.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import Row
+
+SIDES_PX, BLOCK_PX, ROUNDS = (2048, 4096, 8192), 1024, 3
+
+
+def run() -> list[Row]:
+    with tempfile.TemporaryDirectory() as name:
+        found = {}
+        for side_px in SIDES_PX:
+            command = [sys.executable, "-m", "benchmarks.memory", str(side_px), name]
+            texts = [
+                subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+                for _ in range(ROUNDS)
+            ]
+            found[side_px] = [(float(peak), float(formula)) for peak, formula in texts]
+    rows = [_row(f"map {s}×{s}: peak memory, of the formula", found[s]) for s in SIDES_PX]
+    smallest = sorted(peak for peak, _ in found[SIDES_PX[0]])[ROUNDS // 2]
+    for side_px in SIDES_PX[1:]:
+        times = (side_px // SIDES_PX[0]) ** 2
+        pairs = [(peak, smallest) for peak, _ in found[side_px]]
+        rows.append(_row(f"{times} times the area: peak memory, of once", pairs))
+    return rows
+
+
+def _row(name: str, pairs: list[tuple[float, float]]) -> Row:
+    ordered = sorted(pairs)
+    ours, baseline = ordered[len(ordered) // 2]
+    ratios = [theirs / mine for mine, theirs in ordered]
+    return Row(name, ours, baseline, baseline / ours, "MB", (min(ratios), max(ratios)))
+
+
+def _peak_mb() -> float:
+    """Of this program alone: what getrusage says includes whoever started it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return float(line.split()[1]) * 1024 / 1e6
+
+
+def main(side_px: int, folder: Path) -> None:
+    from benchmarks.mapping import OVERLAP_PX, TILE_PX, Stub, _meta, write_raster
+    from bocage.mapping import MapConfig, Source, estimate_map, map_area
+    from bocage.models import Bundle
+
+    torch.set_num_threads(1)
+    raster = folder / f"{side_px}.tif"
+    if not raster.exists():
+        # Elsewhere, so that its memory is not counted.
+        code = "import sys; from pathlib import Path; from benchmarks.mapping import write_raster; "
+        code += "write_raster(Path(sys.argv[1]), int(sys.argv[2]))"
+        subprocess.run([sys.executable, "-c", code, str(raster), str(side_px)], check=True)
+    bundle = Bundle(network=Stub().eval(), meta=_meta())  # type: ignore[arg-type]
+    small = folder / "small.tif"
+    if not small.exists():
+        write_raster(small, 512)
+    config = MapConfig(
+        window_px=TILE_PX, overlap_px=OVERLAP_PX, block_px=BLOCK_PX, device="cpu", overwrite=True
+    )
+    # What is loaded on first use is there before the count begins.
+    map_area(bundle, [Source("AERIAL_RGBI", small)], folder / "small", config)
+    before = _peak_mb()
+    sources = [Source("AERIAL_RGBI", raster)]
+    map_area(bundle, sources, folder / f"map{side_px}", config)
+    formula = estimate_map(bundle, sources, config).memory_bytes / 1e6
+    print(_peak_mb() - before, formula)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
