@@ -2,10 +2,10 @@
 
 The stub answers every window with the same 19 maps of logits and does no work at all. Ours blends
 overlapping windows and writes COGs; the baseline goes tile by tile (see `naive.map_raster`): open,
-read, normalise, forward, softmax, argmax, hard crop, strips of LZW, then a second pass to a COG. Both
-see the same windows; the baseline writes classes only, so the first row does the same. "Reading
-once and writing once" is the whole raster read block by block and a class map, which is in memory,
-written as the same COG: no engine can do less.
+read, normalise, forward, softmax, argmax, hard crop, strips of LZW, then a second pass to a COG.
+Both see the same windows; the baseline writes classes only, so the first row does the same.
+"Reading once and writing once" is the whole raster read block by block and a class map, which is in
+memory, written as the same COG: no engine can do less.
 
 Seams: a network whose logits carry an error that grows towards the window's edge, as those of real
 ones do. Compared is how far a probability jumps from one column of pixels to the next, on average

@@ -2,8 +2,8 @@
 
 Each map is made by a process of its own, with a stub network and blocks of 1024 pixels. "Ours" is
 how much the peak exceeds that of the same process before it maps; the "baseline" of the first rows
-is the formula in `bocage.mapping.engine`, that of the last two the smallest area: a ratio of 1 means
-that memory does not grow.
+is the formula in `bocage.mapping.engine`, that of the last two the smallest area: a ratio of 1
+means that memory does not grow.
 """
 
 from __future__ import annotations

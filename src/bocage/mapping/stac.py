@@ -87,7 +87,7 @@ def write_item(
         The item's file.
 
     Raises:
-        DataError: a layer that cannot be read, or lies where there are no degrees.
+        DataError: a layer that cannot be read.
     """
     item = map_item(out, report, dates, files or {}, _now())
     for number, model in enumerate(models, start=1):
@@ -121,7 +121,7 @@ def map_item(
             grid = grid or grid_of(dataset)
     if grid is None or grid.crs is None:
         raise DataError(f"{out}: no layer with a CRS, so nothing to describe.")
-    geometry, bbox = footprint(grid)
+    place = footprint(grid)
     for name, path in files.items():
         assets[name] = _file_asset(name, path, out)
     return {
@@ -129,8 +129,8 @@ def map_item(
         "stac_version": STAC_VERSION,
         "stac_extensions": [PROJECTION, RASTER, CLASSIFICATION, FILE, PROCESSING],
         "id": out.resolve().name,
-        "geometry": geometry,
-        "bbox": bbox,
+        "geometry": None if place is None else place[0],
+        **({} if place is None else {"bbox": place[1]}),
         "properties": {
             **_time(report.year, dates, now),
             "created": _stamp(now),
@@ -145,11 +145,13 @@ def map_item(
     }
 
 
-def footprint(grid: Grid) -> tuple[dict[str, Any], list[float]]:
+def footprint(grid: Grid) -> tuple[dict[str, Any], list[float]] | None:
     """Outline in longitude and latitude as GeoJSON, and its bounding box.
 
-    Sides are drawn through several points, since they bend. An outline over the 180th meridian is
-    cut there, and its box starts east of where it ends, as RFC 7946 (3.1.9, 5.2) asks.
+    None where there is no simple one: around a pole, around the whole Earth, beyond the edge of a
+    projection, on another body. Sides are drawn through several points, since they bend. An outline
+    over the 180th meridian is cut there, and its box starts east of where it ends, as RFC 7946
+    (3.1.9, 5.2) asks.
     """
     assert grid.crs is not None
     steps = np.linspace(0, 1, _EDGE_POINTS)[:-1]
@@ -166,29 +168,34 @@ def footprint(grid: Grid) -> tuple[dict[str, Any], list[float]]:
     )
     try:
         found = transform(grid.crs, CRS.from_epsg(4326), list(xs), list(ys))
-    except (CRSError, RasterioError, CPLE_BaseError) as error:
-        raise DataError(f"the map's CRS has no degrees ({error}).") from error
+    except (CRSError, RasterioError, CPLE_BaseError):
+        return None
     lon, lat = (np.round(np.array(values, dtype=np.float64), _DIGITS) for values in found[:2])
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
-        raise DataError("the map reaches where its CRS has no degrees. Cut it to a part that has.")
+        return None
     south, north = float(lat.min()), float(lat.max())
     if lon.max() - lon.min() <= 180:
+        if not shapely.Polygon(np.stack([lon, lat], axis=1)).is_valid:
+            return None
         return _polygon(lon, lat), [float(lon.min()), south, float(lon.max()), north]
     lon = np.where(lon < 0, lon + 360, lon)
+    whole = shapely.Polygon(np.stack([lon, lat], axis=1))
+    sides = (shapely.box(0, -90, 180, 90), shapely.box(180, -90, 360, 90))
+    halves = [whole.intersection(side) for side in sides] if whole.is_valid else []
+    if not all(isinstance(half, shapely.Polygon) and half.area for half in halves) or not halves:
+        return None
     parts = [
-        _polygon(*_half(lon, lat, east=False))["coordinates"],
-        _polygon(*_half(lon, lat, east=True))["coordinates"],
+        _polygon(*_ring(half, shift))["coordinates"]
+        for half, shift in zip(halves, (0, 360), strict=True)
     ]
     box = [float(lon.min()), south, round(float(lon.max()) - 360, _DIGITS), north]
     return {"type": "MultiPolygon", "coordinates": parts}, box
 
 
-def _half(lon: Any, lat: Any, *, east: bool) -> tuple[Any, Any]:
-    """The part of a ring, in 0 to 360 degrees, west or east of the 180th meridian."""
-    side = shapely.box(180, -90, 360, 90) if east else shapely.box(0, -90, 180, 90)
-    ring = shapely.Polygon(np.stack([lon, lat], axis=1)).intersection(side)
-    x, y = shapely.geometry.polygon.orient(ring).exterior.coords.xy
-    return np.array(x)[:-1] - (360 if east else 0), np.array(y)[:-1]
+def _ring(polygon: Any, shift: float) -> tuple[Any, Any]:
+    """Longitudes less `shift`, and latitudes, of an outline, anticlockwise."""
+    x, y = shapely.geometry.polygon.orient(polygon).exterior.coords.xy
+    return np.array(x)[:-1] - shift, np.array(y)[:-1]
 
 
 def _polygon(lon: Any, lat: Any) -> dict[str, Any]:
