@@ -38,7 +38,12 @@ GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
+    # Bytes. Left alone, GDAL keeps decoded tiles of up to a twentieth of the machine's memory.
+    "GDAL_CACHEMAX": 128 * 2**20,
 }
+
+_INSIDE = re.compile(r'(?:NETCDF|HDF5):"?([^"]+?)"?:[^:]+', re.IGNORECASE)
+"""A variable of a file, as GDAL writes it: NETCDF:"cube.nc":B02."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,9 @@ def grid_of(dataset: DatasetReader) -> Grid:
 def open_raster(path: Path | str) -> Iterator[DatasetReader]:
     """Open a raster for reading; reading errors inside the block become `DataError` too."""
     location = str(path)
-    local = Path(location)
-    is_local = not location.startswith(("/vsi", "http://", "https://", "s3://"))
+    inside = _INSIDE.fullmatch(location)
+    local = Path(inside[1] if inside else location)
+    is_local = not str(local).startswith(("/vsi", "http:/", "https:/", "s3:/"))
     if is_local and not local.is_file():
         raise DataError(f"{path}: no such file. Check the path, or rebuild the index.")
     if is_local and local.stat().st_size < 1024:

@@ -16,8 +16,8 @@ SURFACE = {
     "evaluate": ["run", "overrides", "config", "split", "output"],
     "map area": [
         "run", "output", "overrides", "aerial", "rgb", "historical", "elevation", "height", "spot",
-        "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel1_asc", "sentinel1_asc_dates",
-        "sentinel1_desc", "sentinel1_desc_dates", "crs", "resolution", "bounds", "aoi",
+        "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel2_scale", "sentinel2_offset",
+        "sentinel1_asc", "sentinel1_asc_dates", "sentinel1_desc", "sentinel1_desc_dates", "crs", "resolution", "bounds", "aoi",
         "missing_tiles", "backend", "members", "engine", "address", "shard", "plan_only",
     ],
     "map merge": ["output", "partial"],
@@ -38,7 +38,7 @@ SURFACE = {
     "data cut": [
         "output", "overrides", "labels", "task", "background", "aerial", "rgb", "historical",
         "elevation", "height", "spot", "sentinel2", "sentinel2_dates", "sentinel2_mask",
-        "sentinel1_asc", "sentinel1_asc_dates", "sentinel1_desc", "sentinel1_desc_dates", "pack",
+        "sentinel2_scale", "sentinel2_offset", "sentinel1_asc", "sentinel1_asc_dates", "sentinel1_desc", "sentinel1_desc_dates", "pack",
         "keep_unlabelled", "workers",
     ],
     "data download": [
@@ -48,7 +48,8 @@ SURFACE = {
     "data describe": ["where", "layout", "output"],
     "data index": ["root", "layout", "output", "clear_dates"],
     "data pack": [
-        "source", "target", "layout", "index", "codec", "workers", "shard", "verify",
+        "source", "target", "layout", "index", "codec", "workers", "shard", "engine", "address",
+        "verify",
     ],
     "data show": ["root", "patch", "layout", "output", "roi", "class_name", "count"],
     "data split": [

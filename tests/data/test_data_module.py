@@ -64,6 +64,43 @@ def test_radar_dates_that_saw_nothing_are_no_dates(one_patch):
 
 
 @pytest.mark.integration
+def test_sentinel_2_dates_that_saw_nothing_are_no_dates(one_patch):
+    optical = np.full((4, 10, 10, 10), 700, np.uint16)
+    optical[0], optical[2] = 0, 65_535
+    one_patch.replace("SENTINEL2_TS", optical.reshape(-1, 10, 10))
+    every = SeriesConfig(min_clear=0)
+    series = samples(one_patch, series=every)[0].series["SENTINEL2_TS"]
+    assert series.dates.astype(str).tolist() == ["2021-03-15", "2021-07-15"]
+    one_patch.replace("SENTINEL2_TS", np.zeros((40, 10, 10), np.uint16))
+    assert "SENTINEL2_TS" not in samples(one_patch, series=every)[0].present
+
+
+@pytest.mark.integration
+def test_days_that_repeat_stay_two_looks_and_one_composite(hub):
+    hub.days["SENTINEL2_TS"] = ("20210701", "20210701", "20210701", "20210801")
+    hub.dates([hub.patch()])
+    optical = np.full((4, 10, 10, 10), 600, np.uint16)
+    optical[1] = 800
+    optical[2] = 0  # another orbit, beside the patch
+    hub.replace("SENTINEL2_TS", optical.reshape(-1, 10, 10))
+    every = SeriesConfig(min_clear=0)
+    series = samples(hub, series=every)[0].series["SENTINEL2_TS"]
+    assert series.dates.astype(str).tolist() == ["2021-07-01", "2021-07-01", "2021-08-01"]
+    assert series.values[:, 0, 0, 0].tolist() == [600, 800, 600]
+    monthly = samples(hub, series=SeriesConfig(min_clear=0, composite="monthly"))[0]
+    assert monthly.series["SENTINEL2_TS"].values[:, 0, 0, 0].tolist() == [700, 600]
+
+
+@pytest.mark.integration
+def test_the_offset_is_taken_off_before_anything_else(one_patch):
+    optical = np.full((4, 10, 10, 10), 1600, np.uint16)
+    one_patch.replace("SENTINEL2_TS", optical.reshape(-1, 10, 10))
+    options = {"sentinel2_offset_from": "2021-06-01", "series": SeriesConfig(min_clear=0)}
+    series = samples(one_patch, **options)[0].series["SENTINEL2_TS"]
+    assert series.values[:, 0, 0, 0].tolist() == [1600, 1600, 600, 600]
+
+
+@pytest.mark.integration
 def test_sentinel_2_without_its_mask_is_refused_unless_every_date_is_wanted(hub):
     hub.dates([hub.patch(products=["SENTINEL2_TS"])], ["SENTINEL2_TS"])
     with pytest.raises(DataError, match=r"no snow and cloud mask.*data\.series\.min_clear=0"):
@@ -168,8 +205,9 @@ def test_misspelt_names_are_refused_by_the_config(tmp_path):
 
 
 @pytest.mark.integration
-def test_workers_read_the_same_and_their_errors_name_the_patch(one_patch):
-    many = {"num_workers": 1, "train_splits": ("train",)}
+@pytest.mark.parametrize("readers", ["processes", "threads"])
+def test_workers_read_the_same_and_their_errors_name_the_patch(one_patch, readers):
+    many = {"num_workers": 1, "train_splits": ("train",), "readers": readers}
     data = module(one_patch, **many)
     data.setup("fit")
     (batch,) = data.train_dataloader()
@@ -186,6 +224,20 @@ def test_workers_read_the_same_and_their_errors_name_the_patch(one_patch):
         list(data.train_dataloader())
     # What a user is shown is the sentence, not the worker's traceback.
     assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.unit
+def test_packed_data_are_read_by_threads_and_files_by_processes(tmp_path):
+    read = {
+        (layout, readers): DataConfig(
+            root=tmp_path, layout=layout, readers=readers
+        ).reads_in_threads
+        for layout in ("packed", "flair-hub")
+        for readers in ("auto", "processes", "threads")
+    }
+    assert [pair for pair, threads in read.items() if threads] == [
+        ("packed", "auto"), ("packed", "threads"), ("flair-hub", "threads")
+    ]  # fmt: skip
 
 
 class _Probe(lightning.LightningModule):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 
 import numpy as np
@@ -15,7 +17,7 @@ from bocage.data.index import PatchIndex
 from bocage.data.loader import BatchOrder, PatchLoader, epoch_order, generators
 from bocage.data.record import PatchRecord
 from bocage.data.sampling import SamplingConfig, draw_weights
-from bocage.errors import ConfigError
+from bocage.errors import ConfigError, DataError
 from bocage.nomenclatures import CROPS
 
 GRASS, WHEAT, RICE = 0, 1, 5
@@ -161,9 +163,11 @@ class Numbers(Dataset):
         return position
 
 
-def loader(workers: int = 0, weigh=None, **options) -> PatchLoader:
+def loader(workers: int = 0, weigh=None, threads: int = 0, **options) -> PatchLoader:
     order = BatchOrder(23, 4, 5, shuffle=True, **options)
-    return PatchLoader(Numbers(), order, weigh, num_workers=workers, collate_fn=list)
+    return PatchLoader(
+        Numbers(), order, weigh, threads=threads, num_workers=workers, collate_fn=list
+    )
 
 
 @pytest.mark.unit
@@ -175,7 +179,7 @@ def test_an_interrupted_epoch_goes_on_behind_the_last_batch() -> None:
         first = loader()
         batches = iter(first)
         before = [next(batches) for _ in range(stop)] if stop < 6 else list(batches)
-        second = loader(workers=2 if stop == 3 else 0)
+        second = loader(workers=2 if stop == 3 else 0, threads=stop % 3)
         second.load_state_dict(first.state_dict())
         after = list(second)
         if stop == 6:
@@ -184,6 +188,44 @@ def test_an_interrupted_epoch_goes_on_behind_the_last_batch() -> None:
         else:
             assert before + after == expected[0]
             assert list(second) == expected[1]
+
+
+class Slow(Numbers):
+    """Early numbers take longest; the 13th cannot be read."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __getitem__(self, position: int) -> int:
+        time.sleep(0.002 * (23 - position))
+        self.read.append(position)
+        if position == 13:
+            raise DataError("patch 13 is broken")
+        return position
+
+
+@pytest.mark.unit
+def test_threads_keep_the_order_read_ahead_and_raise_in_turn() -> None:
+    data = Slow()
+    order = BatchOrder(23, 4, 5, shuffle=False)
+    batches = iter(PatchLoader(data, order, threads=3, collate_fn=list))
+    assert next(batches) == [0, 1, 2, 3]
+    assert next(batches) == [4, 5, 6, 7]
+    assert len(data.read) > 8, "nothing was read ahead"
+    assert next(batches) == [8, 9, 10, 11]
+    with pytest.raises(DataError, match="patch 13 is broken"):
+        next(batches)
+
+
+@pytest.mark.unit
+def test_threads_end_with_whoever_stops_early() -> None:
+    loader = PatchLoader(Slow(), BatchOrder(23, 4, 5, shuffle=False), threads=2, collate_fn=list)
+    for _ in loader:
+        break
+    ends = time.monotonic() + 10
+    while any(t.name.startswith("reader") for t in threading.enumerate()):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
 
 
 @pytest.mark.unit

@@ -144,6 +144,29 @@ def test_numbers_that_are_no_measurement(one_patch):
 
 
 @pytest.mark.integration
+def test_dates_with_an_offset_that_others_do_not_have(hub):
+    """Processing baseline 04.00; the fourth date is a cloud, and does not count."""
+    hub.days["SENTINEL2_TS"] = ("20211101", "20211201", "20220110", "20220120", "20220201",
+                                "20220301", "20220401")  # fmt: skip
+    patch = hub.patch()
+    hub.dates([patch])
+    series = np.full((7, 10, 10, 10), 2000, np.uint16)
+    series[:, 2] = 400
+    series[3] = 5000
+    mask = np.zeros((7, 2, 10, 10), np.uint16)
+    mask[3, 1] = 100
+    hub.replace("SENTINEL2_MSK-SC", mask.reshape(-1, 10, 10))
+    hub.replace("SENTINEL2_TS", series.reshape(-1, 10, 10))
+    assert not check(hub)[0].findings
+    series[4:] += 1000
+    hub.replace("SENTINEL2_TS", series.reshape(-1, 10, 10))
+    (finding,) = check(hub)[0].findings
+    assert brief([finding]) == {("note", "values", "SENTINEL2_TS")}
+    assert "reach 400 before 2022-01-25 and 1400 from then on" in finding.text
+    assert "data.sentinel2_offset_from" in finding.text
+
+
+@pytest.mark.integration
 def test_dates_that_repeat_or_are_of_another_year(hub):
     hub.days["SENTINEL2_TS"] = ("20120105", "20210315", "20210315", "20210715")
     hub.dates([hub.patch()])

@@ -120,6 +120,34 @@ def test_weighted_mean_is_right_and_no_plan_differs(lattice, height, width, bloc
     np.testing.assert_array_equal(whole[0][known][clear], np.where(gap > 0, 9, 4)[clear])
 
 
+@pytest.mark.unit
+def test_threads_share_the_blending_and_change_nothing():
+    lattice = make_lattice(256, 1)
+    task = TaskOutput("t", "t", 5, tuple(range(5)), tuple(range(5)), entropy=True)
+    plan = Plan(900, 700, lattice, 1024)
+    (block,) = plan.blocks
+    made, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            blender = Blender(lattice, [task], torch.device("cpu"))
+            assert torch.get_num_threads() == threads
+            blender.begin(block, None)
+            for row, col in plan.windows(block):
+                rng = torch.Generator().manual_seed(row * 1009 + col + 10**6)
+                blender.add(row, col, {"t": 4 * torch.rand((5, 256, 256), generator=rng)})
+            made.append(blender.finish()["t"])
+            blender.begin(block, None)
+            with pytest.raises(KeyError):  # a piece that fails fails the whole
+                blender.add(*plan.windows(block)[0], {"another": torch.zeros(5, 256, 256)})
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(vars(made[0]).values(), vars(made[1]).values(), strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.property
 @given(lattices(), st.integers(1, 500))
 def test_border_has_half_an_overlap_of_context(lattice, size):

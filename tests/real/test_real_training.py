@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasters_of import write_sources
 
 from bocage.config import load_config
+from bocage.data import PatchIndex
 from bocage.mapping import MapConfig, Source, map_area
 from bocage.models import load_bundle
 from bocage.training import RunFolder, evaluate, fit
@@ -54,7 +56,9 @@ def test_real_flair_patches_are_learnt_and_mapped_onto_their_grid(
             assert set(np.unique(mapped.read(1))) <= set(range(15))
 
 
-def test_a_step_on_real_photographs_and_irregular_series(real_set, tmp_path: Path) -> None:
+def test_real_photographs_and_irregular_series_are_learnt_from_and_mapped(
+    real_set, real_data: Path, tmp_path: Path
+) -> None:
     tiny = ["network.encoder.width=4", "network.temporal.width=8", "network.temporal.heads=2"]
     run, losses = _train("treesatai", tmp_path / "run", [*real_set("treesatai"), *tiny])
     assert np.isfinite(losses).all()
@@ -65,8 +69,22 @@ def test_a_step_on_real_photographs_and_irregular_series(real_set, tmp_path: Pat
     ]  # fmt: skip
     assert meta.tile_px == 304
 
+    index = PatchIndex.read(tmp_path / "treesatai.parquet")
+    for row in range(len(index)):
+        sensors = [item.modality for item in meta.network.inputs]
+        folder = tmp_path / f"patch{row}"
+        sources = write_sources(index, real_data / "treesatai_ts", row, sensors, folder)
+        report = map_area(load_bundle(run.bundle), sources, folder / "map")
+        assert report.failed == ()
+        assert (report.height, report.width) == (304, 304)
+        with rasterio.open(folder / "map" / "land-cover.tif") as mapped:
+            assert (mapped.read(1) != 255).all()
+            np.testing.assert_allclose(mapped.bounds, index[row].bounds)
 
-def test_crops_of_one_real_cube_and_the_score_on_the_other(real_set, tmp_path: Path) -> None:
+
+def test_crops_of_one_real_cube_the_score_on_the_other_and_its_map(
+    real_set, real_data: Path, tmp_path: Path
+) -> None:
     options = [*real_set("crop-cube"), "training.epochs=6", "network.temporal.width=32"]
     run, losses = _train("crop-cube", tmp_path / "run", options)
     assert losses[-1] < 0.8 * losses[0]
@@ -82,3 +100,14 @@ def test_crops_of_one_real_cube_and_the_score_on_the_other(real_set, tmp_path: P
     assert crops.pixels == 2236
     assert crops.overall_accuracy is not None
     assert crops.overall_accuracy > 0.3
+
+    index = PatchIndex.read(tmp_path / "crop-cube.parquet")
+    bundle = load_bundle(run.bundle)
+    sensors = [item.modality for item in bundle.meta.network.inputs]
+    row = next(i for i in range(len(index)) if index[i].splits["split_1"] == "test")
+    sources = write_sources(index, real_data / "crop_cubes", row, sensors, tmp_path / "patch")
+    report = map_area(bundle, sources, tmp_path / "map")
+    assert report.failed == ()
+    assert report.resolution_m == 10
+    with rasterio.open(tmp_path / "map" / "crops.tif") as mapped:
+        assert (mapped.read(1) != 255).all()

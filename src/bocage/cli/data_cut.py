@@ -38,6 +38,8 @@ def cut(
     sentinel2: imagery.Sentinel2 = None,
     sentinel2_dates: imagery.Sentinel2Dates = None,
     sentinel2_mask: imagery.Sentinel2Mask = None,
+    sentinel2_scale: imagery.Sentinel2Scale = None,
+    sentinel2_offset: imagery.Sentinel2Offset = None,
     sentinel1_asc: imagery.Sentinel1 = None,
     sentinel1_asc_dates: imagery.Dates = None,
     sentinel1_desc: imagery.Sentinel1 = None,
@@ -71,6 +73,7 @@ def cut(
             source.modality: {
                 "path": str(source.path), "bands": source.bands, "dates": source.dates,
                 "mask": None if source.mask is None else str(source.mask),
+                "scale": source.scale, "offset": source.offset,
             }
             for source in sources
         }
@@ -99,6 +102,8 @@ def cut(
     shares = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     typer.echo(f"{report.patches} patches ({shares}), {report.empty} empty squares left out")
     typer.echo(f"train on them with: bocage train {report.run} -o RUN")
+    for note in report.notes:
+        typer.echo(f"note: {note}")
     for problem in report.problems:
         typer.echo(f"left out: {problem}", err=True)
     if report.problems:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+
+if TYPE_CHECKING:
+    from bocage.cluster import Engine
 
 _LAYOUT = typer.Option(help="Layout of SOURCE: flair-hub, flair, treesatai or crop-cube.")
 
@@ -27,6 +30,12 @@ def pack(
     shard: Annotated[
         str | None, typer.Option(help="i/n: this machine's part of the work, from 1.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where shards are made: local (this machine) or ray.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster [default: one on this machine].")
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Then compare everything with SOURCE, bit for bit.")
     ] = False,
@@ -39,9 +48,13 @@ def pack(
     """
     from bocage.cli.console import progress
     from bocage.cli.shards import parse_shard
+    from bocage.cluster import check_engine
     from bocage.data import open_index, pack_dataset, verify_pack
     from bocage.errors import ConfigError
 
+    check_engine(engine, address)
+    if engine == "ray" and workers is not None:
+        raise ConfigError("--workers is of this machine: Ray uses all cores of its cluster.")
     if verify and shard is not None:
         raise ConfigError("--verify compares everything: run it without --shard.")
     processes = workers or os.cpu_count() or 1
@@ -55,6 +68,8 @@ def pack(
             codec=codec,
             workers=processes,
             shard=None if shard is None else parse_shard(shard),
+            engine=cast("Engine", engine),
+            address=address,
             progress=advance,
         )
     typer.echo(

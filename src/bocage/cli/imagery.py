@@ -25,6 +25,13 @@ Sentinel2 = Annotated[str | None, typer.Option(help="Ten bands per date.")]
 Sentinel2Dates = Annotated[
     Path | None, typer.Option("--sentinel2-dates", "--dates", help="One date per line.")
 ]
+Sentinel2Scale = Annotated[
+    float | None, typer.Option(help="10000 for reflectance from 0 to 1 [default: as declared].")
+]
+Sentinel2Offset = Annotated[
+    float | None,
+    typer.Option(help="-1000 for baseline 04.00 and later; 0: none [default: as declared]."),
+]
 Sentinel2Mask = Annotated[str | None, typer.Option(help="Snow and cloud probability per date.")]
 Sentinel1 = Annotated[str | None, typer.Option(help="VV and VH per date, linear.")]
 Dates = Annotated[Path | None, typer.Option(help="One date per line.")]
@@ -47,7 +54,7 @@ def split_bands(text: str) -> tuple[str, tuple[int, ...] | None]:
 def sources(options: dict[str, Any]) -> list[Source]:
     """The sources that a command's options name; `options` are all that it was called with.
 
-    Dates or a mask without their images are a `ConfigError`.
+    What belongs to images that are not given is a `ConfigError`.
     """
     from bocage.imagery import Source
 
@@ -55,9 +62,13 @@ def sources(options: dict[str, Any]) -> list[Source]:
     for sensor in _SENSORS:
         text, slug = options.get(sensor), sensor.replace("_", "-")
         dates, mask = options.get(f"{sensor}_dates"), options.get(f"{sensor}_mask")
+        scale, offset = options.get(f"{sensor}_scale"), options.get(f"{sensor}_offset")
         if text is not None:
             path, bands = split_bands(text)
-            found.append(Source(slug, path, dates, mask, bands))
-        elif dates is not None or mask is not None:
-            raise ConfigError(f"dates or a mask are given for {slug}, but not its images")
+            found.append(Source(slug, path, dates, mask, bands, scale, offset))
+            continue
+        parts = {"dates": dates, "a mask": mask, "a scale": scale, "an offset": offset}
+        lone = [name for name, option in parts.items() if option is not None]
+        if lone:
+            raise ConfigError(f"{slug}: {' and '.join(lone)} without images. Name its rasters too.")
     return found

@@ -11,8 +11,8 @@ from bocage.cli import imagery
 from bocage.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
+    from bocage.cluster import Engine
     from bocage.mapping import Estimate, MapReport
-    from bocage.mapping.engine import Engine
 
 
 def map_area(
@@ -30,6 +30,8 @@ def map_area(
     sentinel2: imagery.Sentinel2 = None,
     sentinel2_dates: imagery.Sentinel2Dates = None,
     sentinel2_mask: imagery.Sentinel2Mask = None,
+    sentinel2_scale: imagery.Sentinel2Scale = None,
+    sentinel2_offset: imagery.Sentinel2Offset = None,
     sentinel1_asc: imagery.Sentinel1 = None,
     sentinel1_asc_dates: imagery.Dates = None,
     sentinel1_desc: imagery.Sentinel1 = None,

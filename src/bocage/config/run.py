@@ -91,6 +91,10 @@ class RunConfig(BaseModel):
             reasons["loss.auxiliary_weight"] = "network.auxiliary is off"
         if not self.data.valid_splits:
             reasons["training.validate_every"] = "data.valid_splits is empty"
+        if not self.data.num_workers:
+            reasons["data.readers"] = "data.num_workers is 0"
+        if not CLOUDY_SERIES & set(self.modality_names):
+            reasons["data.sentinel2_offset_from"] = "no input is a Sentinel-2 series"
         if not any(item.spec.series for item in self.network.inputs):
             reasons["data.series"] = "no input is a series"
         elif not CLOUDY_SERIES & set(self.modality_names):

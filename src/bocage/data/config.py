@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -45,9 +46,17 @@ class DataConfig(BaseModel):
     batch_size: int = Field(default=8, ge=1)
     """Patches per batch and device."""
     num_workers: int = Field(default=2, ge=0)
-    """Reading processes per loader; 0 reads in the main process."""
+    """Processes or threads that read, per loader; 0 reads between the steps."""
+    readers: Literal["auto", "processes", "threads"] = "auto"
+    """What they are. Processes do not disturb each other but copy every batch to the one that
+    learns; threads share memory, and take turns at what Python does. `auto`: threads for packed
+    data, whose decoding needs no turn; processes for files."""
     series: SeriesConfig = SeriesConfig()
     """Which dates of a series are used."""
+    sentinel2_offset_from: datetime.date | None = None
+    """First day on which Sentinel-2 is stored with the offset of 1000 of processing baseline 04.00,
+    such as 2022-01-25: it is taken off from then on. None: no date has it. Imagery that is mapped
+    is brought to the same numbers by its own scale and offset."""
     unknown_labels: Literal["refuse", "ignore"] = "refuse"
     """What a label value outside the nomenclature is: an error, or an ignored pixel."""
     without_sensors: Literal["refuse", "allow"] = "refuse"
@@ -64,6 +73,13 @@ class DataConfig(BaseModel):
         from bocage.data.layouts import get_layout
 
         return get_layout(value).name
+
+    @property
+    def reads_in_threads(self) -> bool:
+        """Whether threads of this process read, rather than processes."""
+        if self.readers == "auto":
+            return self.layout == "packed"
+        return self.readers == "threads"
 
     @property
     def index_path(self) -> Path:

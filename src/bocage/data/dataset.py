@@ -14,6 +14,7 @@ from bocage.data.memory import keep_freed_memory
 from bocage.data.pack.source import remote_address
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
+from bocage.imagery import without_offset
 from bocage.modalities import CLOUDY_SERIES, get_modality
 from bocage.nomenclatures import Task, get_task
 from bocage.sample import Sample, Series
@@ -96,6 +97,9 @@ class PatchDataset(Dataset[Sample]):
                 "dates are unknown. Add SENTINEL2_MSK-SC and build the index again, or use "
                 "every date with data.series.min_clear=0."
             )
+        since = self.config.sentinel2_offset_from
+        if since is not None and name in CLOUDY_SERIES:
+            series = without_offset(series, since)
         return usable_dates(series, self.config.series)
 
     def _absences(self, before: Sample, after: Sample) -> str:

@@ -7,7 +7,9 @@ depend on the number of ranks, and start an interrupted epoch from its beginning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bocage.errors import ConfigError
 from bocage.sample import Batch, Sample
+
+_AHEAD = 2
+"""Batches that wait per reading thread."""
 
 
 def epoch_order(
@@ -102,6 +107,44 @@ class BatchOrder(Sampler[list[int]]):
         return slice(first, first + size + (part < longer))
 
 
+class ReadAhead:
+    """Batches in the order of `batches`, read by threads while earlier ones are being used.
+
+    A batch that a process has read must be copied to this one; where reading leaves Python's lock
+    alone, as decoding does, threads spare that. Each batch is read by one thread.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Sample],
+        batches: Iterable[list[int]],
+        collate: Callable[[list[Sample]], Batch],
+        threads: int,
+        pin_memory: bool,
+    ) -> None:
+        self._dataset, self._batches, self._collate = dataset, batches, collate
+        self._threads, self._pin_memory = threads, pin_memory
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Every batch; the first that cannot be read raises its own error, in its turn."""
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="reader")
+        ahead: deque[Future[Batch]] = deque()
+        try:
+            for positions in self._batches:
+                ahead.append(pool.submit(self._read, positions))
+                if len(ahead) > self._threads * _AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            # Whoever stops early does not wait for what it will not see.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, positions: list[int]) -> Batch:
+        batch = self._collate([self._dataset[position] for position in positions])
+        return batch.pin_memory() if self._pin_memory else batch
+
+
 @dataclass(frozen=True)
 class Drawn:
     """The patches of the last batch that a loader gave out."""
@@ -117,7 +160,8 @@ class PatchLoader:
     """A loader of `Batch`es that knows where it is, for Lightning and by hand.
 
     Iterating gives the rest of the current epoch; `state_dict` tells where in it we are. `weigh`
-    gives the weights of an epoch when it begins.
+    gives the weights of an epoch when it begins. `threads` read in this process; with 0 it is up to
+    `options`, those of torch's `DataLoader`.
     """
 
     def __init__(
@@ -125,10 +169,17 @@ class PatchLoader:
         dataset: Dataset[Sample],
         order: BatchOrder,
         weigh: Callable[[], NDArray[np.float64] | None] | None = None,
+        *,
+        collate_fn: Callable[[list[Sample]], Batch],
+        threads: int = 0,
         **options: Any,
     ) -> None:
         self._order, self._weigh = order, weigh
-        self._loader = DataLoader(dataset, batch_sampler=order, **options)
+        self._batches: Iterable[Batch] = (
+            ReadAhead(dataset, order, collate_fn, threads, options.get("pin_memory", False))
+            if threads
+            else DataLoader(dataset, batch_sampler=order, collate_fn=collate_fn, **options)
+        )
         self._epoch = self._done = 0
         self._weighed = False
         self.last = Drawn(0, range(0), np.empty(0, np.int64))
@@ -146,7 +197,7 @@ class PatchLoader:
             order.weights, self._weighed = self._weigh(), True
         order.epoch, order.start = self._epoch, self._done
         patches = order.order()
-        for batch in self._loader:
+        for batch in self._batches:
             places = order.places(self._done)
             self.last = Drawn(self._epoch, places, patches[places.start : places.stop])
             self._done += 1

@@ -184,11 +184,13 @@ class PatchDataModule(LightningDataModule):
             rank=0 if trainer is None else trainer.global_rank,
             ranks=1 if trainer is None else trainer.world_size,
         )
-        workers = config.num_workers
+        threads = config.num_workers if config.reads_in_threads else 0
+        workers = config.num_workers - threads
         return PatchLoader(
             self._datasets[split],
             order,
             weigh,
+            threads=threads,
             # Seeds the workers, each with its own numbers; torch gives each one thread.
             generator=torch.Generator().manual_seed(self._seed),
             num_workers=workers,

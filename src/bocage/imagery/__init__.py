@@ -8,9 +8,11 @@ from bocage.imagery.area import Area, read_area
 from bocage.imagery.grids import approximate_resolution_m, bounds_in
 from bocage.imagery.headers import BrokenTileError, MissingTiles, RasterFile
 from bocage.imagery.locate import absolute
-from bocage.imagery.mosaic import Mosaic, Raster, Stack, declares_holes, files_of
+from bocage.imagery.mosaic import Layers, Mosaic, Raster, Stack, declares_holes, files_of
 from bocage.imagery.pixels import SNOW_CLOUD, Found, Reading, reading_of
+from bocage.imagery.probe import AROUND, Square, doubts, spread, squares
 from bocage.imagery.resample import Range, SensorGrid, read_raster
+from bocage.imagery.scale import darkest, offset_doubt, without_offset
 from bocage.imagery.sources import (
     Sensor,
     Source,
@@ -22,11 +24,13 @@ from bocage.imagery.sources import (
 from bocage.imagery.target import Extent, Target, Wanted, lay_target
 
 __all__ = [
+    "AROUND",
     "SNOW_CLOUD",
     "Area",
     "BrokenTileError",
     "Extent",
     "Found",
+    "Layers",
     "MissingTiles",
     "Mosaic",
     "Range",
@@ -36,6 +40,7 @@ __all__ = [
     "Sensor",
     "SensorGrid",
     "Source",
+    "Square",
     "Stack",
     "Target",
     "Wanted",
@@ -44,12 +49,18 @@ __all__ = [
     "bounds_in",
     "check_cover",
     "choose_reference",
+    "darkest",
     "declares_holes",
+    "doubts",
     "files_of",
     "inspect",
     "lay_target",
+    "offset_doubt",
     "read_area",
     "read_dates",
     "read_raster",
     "reading_of",
+    "spread",
+    "squares",
+    "without_offset",
 ]

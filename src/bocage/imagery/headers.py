@@ -17,6 +17,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError
+from bocage.imagery.scale import AS_STORED, Scale, converts, physical
 from bocage.modalities import SENTINEL2_MASK_BANDS, Modality
 from bocage.rasters import Grid, grid_of, open_raster
 
@@ -41,7 +42,8 @@ class RasterFile:
     `bands` count from 1, in the modality's order, date after date for a series. `alpha` is an
     opacity band beside them, `masked` says that the file has an internal mask. `tile` says, for
     one of many files, what its breaking means; None: it is the sensor's only file. `dtype` is the
-    stored type of the bands, where it has been looked at.
+    stored type of the bands, where it has been looked at. `scales` lead from its numbers to the
+    sensor's, one per band; empty: they are the sensor's.
     """
 
     path: str
@@ -52,6 +54,7 @@ class RasterFile:
     masked: bool
     tile: MissingTiles | None = None
     dtype: str = ""
+    scales: tuple[Scale, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Expected:
     """What a file of a product holds: `bands` per date, over `dates` dates.
 
     `chosen` are the bands of the file, from 1, that hold them; None: all that it has.
-    `dates_path` is where the number of dates comes from.
+    `dates_path` is where the number of dates comes from. `scales` are what somebody who knows says
+    of the numbers, one per date and band or one for all; None: the file's own account is taken.
     """
 
     product: Modality | None
@@ -67,6 +71,7 @@ class Expected:
     chosen: tuple[int, ...] | None = None
     dates: int = 1
     dates_path: str = ""
+    scales: tuple[Scale, ...] | None = None
 
     @property
     def count(self) -> int:
@@ -102,7 +107,8 @@ def read_header(path: str, expected: Expected, *, probe: bool = True) -> RasterF
                 f"{path}: bands {bands} of a file with {dataset.count} bands, where "
                 f"{what} has {expected.count} ({', '.join(expected.bands)})."
             )
-        _check_types(path, {dataset.dtypes[b - 1] for b in bands}, product)
+        scales = _scales(dataset, bands, expected)
+        _check_types(path, {dataset.dtypes[b - 1] for b in bands}, product, bool(scales))
         raster = RasterFile(
             path,
             grid,
@@ -111,6 +117,7 @@ def read_header(path: str, expected: Expected, *, probe: bool = True) -> RasterF
             alpha,
             _has_internal_mask(dataset, bands[0]),
             dtype=dataset.dtypes[bands[0] - 1],
+            scales=() if set(scales) == {AS_STORED} and _stored(dataset, product) else scales,
         )
         if probe and product is not None:
             _probe(dataset, raster, product)
@@ -127,7 +134,25 @@ def check_pixels(raster: RasterFile, expected: Expected) -> None:
             _probe(dataset, raster, expected.product)
 
 
-def _check_types(path: str, found: set[str], product: Modality | None) -> None:
+def _scales(dataset: DatasetReader, bands: Sequence[int], expected: Expected) -> tuple[Scale, ...]:
+    """Per band what is said of its numbers, from elsewhere or by the file; empty if nothing is."""
+    product = expected.product
+    if product is None or not converts(product):
+        return ()
+    if expected.scales is not None:
+        return expected.scales * (len(bands) if len(expected.scales) == 1 else 1)
+    declared = [(dataset.scales[b - 1], dataset.offsets[b - 1]) for b in bands]
+    if set(declared) == {AS_STORED}:
+        return ()
+    return tuple(physical(factor, offset, product) for factor, offset in declared)
+
+
+def _stored(dataset: DatasetReader, product: Modality | None) -> bool:
+    """Whether the file holds the sensor's type, so that unscaled numbers can stay as they are."""
+    return product is not None and all(_fits(dtype, product) for dtype in dataset.dtypes)
+
+
+def _check_types(path: str, found: set[str], product: Modality | None, scaled: bool) -> None:
     if product is None:
         strange = sorted(found - {"uint8", "uint16", "int16"})
         if strange:
@@ -214,12 +239,13 @@ def _probe(dataset: DatasetReader, raster: RasterFile, modality: Modality) -> No
             )
 
 
-def oldest_first(raster: RasterFile, order: Sequence[int]) -> RasterFile:
-    """The bands of each date moved to the date's place in `order`."""
-    per_date = len(raster.bands) // len(order)
+def bands_of_dates(raster: RasterFile, order: Sequence[int], count: int) -> RasterFile:
+    """The bands of the dates in `order`, of `count` that there are."""
+    per_date = len(raster.bands) // count
     places = [date * per_date + i for date in order for i in range(per_date)]
     return replace(
         raster,
         bands=tuple(raster.bands[p] for p in places),
         nodata=tuple(raster.nodata[p] for p in places),
+        scales=tuple(raster.scales[p] for p in places) if raster.scales else (),
     )

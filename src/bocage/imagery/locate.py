@@ -11,6 +11,7 @@ from bocage.errors import DataError
 
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".jp2"})
 """What is taken from a folder: other formats are named one by one."""
+_CUBE_SUFFIXES = (".nc", ".nc4", ".cdf")
 _CATALOGUE_SUFFIXES = (".json", ".geojson")
 _SCHEMES = {"http": "/vsicurl/http://", "https": "/vsicurl/https://", "s3": "/vsis3/",
             "gs": "/vsigs/", "az": "/vsiaz/"}  # fmt: skip
@@ -41,7 +42,14 @@ class Catalogue:
     asset: str
 
 
-Location = OneRaster | ManyTiles | Catalogue
+@dataclass(frozen=True)
+class Cube:
+    """A NetCDF file, whose time axis may give a series its dates."""
+
+    path: str
+
+
+Location = OneRaster | ManyTiles | Catalogue | Cube
 
 
 def locate(text: str) -> Location:
@@ -49,13 +57,20 @@ def locate(text: str) -> Location:
 
     A folder, a pattern with `*` or `?`, or a text file of paths are tiles; `*.json` is a STAC item
     or a collection of items, `items.json#asset` one of their assets; `http(s)://`, `s3://`, `gs://`
-    and `az://` are read where they lie. Raises `DataError` for a folder, pattern or list without
-    any raster.
+    and `az://` are read where they lie; `*.nc` is a cube. Raises `DataError` for a folder, pattern
+    or list without any raster, and for Zarr.
     """
     plain, _, asset = text.partition("#")
     if _is_catalogue(plain):
         return Catalogue(plain, asset)
     local = Path(text)
+    if local.suffix.lower() == ".zarr":
+        raise DataError(
+            f"{text}: Zarr is not read here. Write it as NetCDF, with xarray: "
+            "xarray.open_zarr(IN).to_netcdf('cube.nc')."
+        )
+    if local.suffix.lower() in _CUBE_SUFFIXES and not is_remote(text):
+        return Cube(text)
     if is_remote(text) or local.is_file():
         if local.suffix.lower() == ".txt":
             return ManyTiles(_listed(local))

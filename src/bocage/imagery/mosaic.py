@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ from bocage.imagery.headers import (
     MissingTiles,
     RasterFile,
     WrongProductError,
+    bands_of_dates,
     check_pixels,
-    oldest_first,
     read_header,
 )
 from bocage.rasters import Grid, describe_crs, same_crs
@@ -90,7 +91,22 @@ class Stack:
         return tuple(range(1, 1 + sum(sum(len(p.bands) for p in day[0]) for day in self.dates)))
 
 
-Raster = RasterFile | Mosaic | Stack
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Files of one grid that each hold one band on all dates, in the order of the bands."""
+
+    path: str
+    grid: Grid
+    parts: tuple[RasterFile, ...]
+
+    @property
+    def bands(self) -> tuple[int, ...]:
+        """Bands, of all dates together, counted from 1."""
+        return tuple(range(1, 1 + sum(len(part.bands) for part in self.parts)))
+
+
+Raster = RasterFile | Mosaic | Stack | Layers
+R = TypeVar("R", RasterFile, Mosaic, Stack, Layers, RasterFile | Mosaic | Stack | Layers)
 
 
 def files_of(raster: Raster) -> tuple[RasterFile, ...]:
@@ -99,6 +115,8 @@ def files_of(raster: Raster) -> tuple[RasterFile, ...]:
         return (raster,)
     if isinstance(raster, Mosaic):
         return raster.tiles
+    if isinstance(raster, Layers):
+        return raster.parts
     return tuple(file for day in raster.dates for item in day for file in item)
 
 
@@ -109,19 +127,24 @@ def declares_holes(raster: Raster) -> bool:
     return raster.alpha is not None or raster.masked or any(v is not None for v in raster.nodata)
 
 
-def reordered(raster: Raster, order: NDArray[np.intp]) -> Raster:
-    """The raster with each date moved to its place in `order`."""
+def of_dates(raster: R, order: Sequence[int], count: int) -> R:
+    """The raster with the dates in `order`, of `count` that it has."""
     if isinstance(raster, RasterFile):
-        return oldest_first(raster, order.tolist())
+        return bands_of_dates(raster, order, count)
     if isinstance(raster, Mosaic):
-        tiles = tuple(oldest_first(tile, order.tolist()) for tile in raster.tiles)
+        tiles = tuple(bands_of_dates(tile, order, count) for tile in raster.tiles)
         return replace(raster, tiles=tiles)
+    if isinstance(raster, Layers):
+        parts = tuple(bands_of_dates(part, order, count) for part in raster.parts)
+        return replace(raster, parts=parts)
     return replace(raster, dates=tuple(raster.dates[i] for i in order))
 
 
 def respelled(raster: Raster, crs: CRS | None) -> Raster:
     """The raster with its CRS, and that of its items where it is the same, spelled as `crs`."""
     raster = replace(raster, grid=replace(raster.grid, crs=crs))
+    if isinstance(raster, Layers):
+        return replace(raster, parts=tuple(replace(p, grid=raster.grid) for p in raster.parts))
     if not isinstance(raster, Stack):
         return raster
     known: dict[CRS | None, CRS | None] = {}

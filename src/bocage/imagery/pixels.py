@@ -1,4 +1,4 @@
-"""Pixels of a file, or of many tiles, as they are stored, and which of them are holes.
+"""Pixels of a file, or of many tiles, in the sensor's numbers, and which of them are holes.
 
 Legend: G groups (1 for an image, T dates for a series), C bands of a group, h x w pixels.
 """
@@ -17,6 +17,7 @@ from rasterio.windows import Window
 from bocage.errors import DataError
 from bocage.imagery.headers import BrokenTileError, RasterFile
 from bocage.imagery.mosaic import Mosaic
+from bocage.imagery.scale import rescale
 from bocage.modalities import COMMON_NODATA, SENTINEL2_MASK_BANDS, Modality
 from bocage.rasters import open_raster
 
@@ -61,7 +62,7 @@ SNOW_CLOUD = Reading(len(SENTINEL2_MASK_BANDS), np.dtype("uint16"), resampling="
 def read_pixels(
     raster: RasterFile | Mosaic, window: Window, reading: Reading, found: Found | None
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Numbers (G, C, h, w) as stored and holes (G, h, w), None when there is none."""
+    """The sensor's numbers (G, C, h, w) and holes (G, h, w), None when there is none."""
     if isinstance(raster, RasterFile):
         return _read_file(raster, window, reading, found)
     row, col, height, width = window.row_off, window.col_off, window.height, window.width
@@ -81,7 +82,8 @@ def read_pixels(
         if values is None:
             if missing is None and tile.shape[2:] == (height, width):
                 return tile, None
-            values = np.zeros((groups, reading.bands, height, width), tile.dtype)
+            dtype = np.result_type(tile.dtype, reading.dtype)
+            values = np.zeros((groups, reading.bands, height, width), dtype)
         take = lacking if missing is None else lacking & ~missing
         target = values[(..., *here)]
         np.copyto(target, tile, where=take[:, None])
@@ -119,10 +121,11 @@ def _read_window(
     reading: Reading,
     found: Found | None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Numbers (G, C, h, w) as stored and holes (G, h, w), None when there is none.
+    """The sensor's numbers (G, C, h, w) and holes (G, h, w), None when there is none.
 
-    A nodata value of 0 is also a legitimate number of a single band, so a pixel of it is a hole
-    only when all bands hold it; for any other nodata value one band is enough.
+    Holes are told by the stored numbers. A nodata value of 0 is also a legitimate number of a
+    single band, so a pixel of it is a hole only when all bands hold it; for any other nodata value
+    one band is enough.
     """
     raw = dataset.read(list(raster.bands), window=window)
     shaped = raw.reshape(-1, reading.bands, *raw.shape[1:])
@@ -144,6 +147,8 @@ def _read_window(
         holes |= dataset.read(raster.alpha, window=window) == 0
     if raster.masked:
         holes |= dataset.read_masks(raster.bands[0], window=window) == 0
+    if raster.scales:
+        shaped = rescale(shaped, raster.scales, reading.dtype)
     return shaped, holes if holes.any() else None
 
 

@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from bocage.errors import DataError
 from bocage.imagery.grids import bounds_in
 from bocage.imagery.headers import RasterFile
-from bocage.imagery.mosaic import ALIGNED_PX, Mosaic, Raster, Stack
+from bocage.imagery.mosaic import ALIGNED_PX, Layers, Mosaic, Raster, Stack
 from bocage.imagery.pixels import Found, Reading, read_pixels
 from bocage.rasters import Grid, describe_crs
 
@@ -71,6 +71,8 @@ def read_raster(
     """
     if isinstance(raster, Stack):
         return _read_stack(raster, grid, rows, cols, reading, found)
+    if isinstance(raster, Layers):
+        return _read_layers(raster, grid, rows, cols, reading, found)
     offset = _aligned_offset(raster.grid, grid)
     if offset is not None:
         return _read_aligned(raster, offset, rows, cols, reading, found)
@@ -104,6 +106,22 @@ def _read_stack(
             values[date][:, here] = item[:, here]
             valid[date] |= here
     return values, None if valid.all() else valid
+
+
+def _read_layers(
+    layers: Layers,
+    grid: SensorGrid,
+    rows: Range,
+    cols: Range,
+    reading: Reading,
+    found: Found | None,
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Band by band, all dates of each at once. A hole of one band is a hole."""
+    one = replace(reading, bands=1)
+    parts = [read_raster(part, grid, rows, cols, one, found) for part in layers.parts]
+    values = np.concatenate([part for part, _ in parts], axis=1)
+    known = [valid for _, valid in parts if valid is not None]
+    return values, np.logical_and.reduce(known) if known else None
 
 
 def _aligned_offset(file: Grid, grid: SensorGrid) -> Range | None:

@@ -12,10 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bocage.errors import ConfigError, DataError
+from bocage.imagery.cube import read_cube
 from bocage.imagery.grids import approximate_resolution_m, bounds_in, say_bounds
 from bocage.imagery.headers import Expected, MissingTiles, read_header, snow_cloud
-from bocage.imagery.locate import Catalogue, ManyTiles, locate
-from bocage.imagery.mosaic import Mosaic, Raster, Stack, load_tiles, reordered, respelled
+from bocage.imagery.locate import Catalogue, Cube, ManyTiles, locate
+from bocage.imagery.mosaic import (
+    Mosaic,
+    Raster,
+    Stack,
+    files_of,
+    load_tiles,
+    of_dates,
+    respelled,
+)
+from bocage.imagery.scale import AS_STORED, Scale, converts
 from bocage.imagery.stac import read_catalogue
 from bocage.imagery.vrt import tiles_of_vrt
 from bocage.modalities import MODALITIES, SENTINEL2_TS, Modality, get_modality
@@ -38,6 +48,10 @@ class Source:
     the second); STAC items bring their own. `mask` is the snow and cloud raster of a Sentinel-2
     series, two bands per date. `bands`, counted from 1, are those of the file that hold the
     modality's bands, for a file that holds more.
+
+    Numbers times `scale` plus `offset` are the sensor's, as `bocage.modalities` has them. None: as
+    a document or the files declare, else as they are stored. An offset that only some dates have
+    may stand behind them in `dates`.
     """
 
     modality: str
@@ -45,6 +59,8 @@ class Source:
     dates: Path | None = None
     mask: Path | str | None = None
     bands: tuple[int, ...] | None = None
+    scale: float | None = None
+    offset: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,14 +89,15 @@ def inspect(source: Source, missing: MissingTiles = "stop") -> Sensor:
             f"{source.mask}: a snow and cloud mask belongs to {SENTINEL2_TS.name}, not to "
             f"{modality.name}. Leave it out."
         )
+    _check_scale(source, modality)
     if not modality.series:
         if source.dates is not None:
             raise ConfigError(
                 f"{source.dates}: {modality.name} is one image, not a series; it takes no dates."
             )
-        expected = Expected(modality, modality.bands, source.bands)
+        expected = Expected(modality, modality.bands, source.bands, scales=_scales(source, ()))
         raster, _, notes = _open(str(source.path), expected, False, missing)
-        return Sensor(modality, raster, notes=notes)
+        return Sensor(modality, raster, notes=notes + _told(raster, modality))
     if source.bands is not None:
         raise ConfigError(f"{modality.name} is a series; bands cannot be chosen from its file.")
     return _inspect_series(source, modality, missing)
@@ -88,7 +105,11 @@ def inspect(source: Source, missing: MissingTiles = "stop") -> Sensor:
 
 def _inspect_series(source: Source, modality: Modality, missing: MissingTiles) -> Sensor:
     path = str(source.path)
-    if isinstance(locate(path), Catalogue):
+    place = locate(path)
+    offsets: tuple[float, ...] = ()
+    if isinstance(place, Cube) and source.dates is None:
+        given = None
+    elif isinstance(place, Catalogue):
         if source.dates is not None:
             raise ConfigError(
                 f"{source.dates}: the items of {path} bring their own dates. Leave it out."
@@ -100,12 +121,20 @@ def _inspect_series(source: Source, modality: Modality, missing: MissingTiles) -
             "YYYY-MM-DD per line, in the order of the bands."
         )
     else:
-        given = read_dates(source.dates)
+        given, offsets = _read_days(source.dates)
     count = 1 if given is None else len(given)
-    expected = Expected(modality, modality.bands, None, count, str(source.dates or ""))
+    expected = Expected(
+        modality,
+        modality.bands,
+        None,
+        count,
+        str(source.dates or ""),
+        _scales(source, offsets, len(modality.bands)),
+    )
     raster, own, notes = _open(path, expected, True, missing)
     dates = own if given is None else given
-    order = np.argsort(dates, kind="stable")
+    # Dates that repeat stay apart, in the file's order: each is a look of its own.
+    order = np.argsort(dates, kind="stable").tolist()
     mask: Raster | None = None
     if source.mask is not None:
         mask, days, more = _open(str(source.mask), snow_cloud(len(dates)), True, missing)
@@ -114,9 +143,53 @@ def _inspect_series(source: Source, modality: Modality, missing: MissingTiles) -
                 f"{source.mask}: items of {len(days)} days, which are not the {len(dates)} days "
                 f"of {path}. Give the mask of the same items."
             )
-        mask = mask if isinstance(mask, Stack) else reordered(mask, order)
+        mask = mask if isinstance(mask, Stack) else of_dates(mask, order, len(order))
         notes += more
-    return Sensor(modality, reordered(raster, order), dates[order], mask, notes)
+    raster = of_dates(raster, order, len(order))
+    return Sensor(modality, raster, dates[order], mask, notes + _told(raster, modality))
+
+
+def _check_scale(source: Source, modality: Modality) -> None:
+    if source.scale is None and source.offset is None:
+        return
+    if not converts(modality):
+        raise ConfigError(
+            f"{source.path}: numbers of {modality.name} are as the camera gave them; they take no "
+            "scale or offset. Leave them out."
+        )
+    if source.scale is not None and not (math.isfinite(source.scale) and source.scale > 0):
+        raise ConfigError(f"{source.path}: scale={source.scale:g}. Give a number above zero.")
+    if source.offset is not None and not math.isfinite(source.offset):
+        raise ConfigError(f"{source.path}: offset={source.offset:g}. Give a number.")
+
+
+def _scales(source: Source, offsets: tuple[float, ...], bands: int = 1) -> tuple[Scale, ...] | None:
+    """What the request says of the numbers: by date and band, or one for all; None if nothing."""
+    if source.offset is not None and offsets:
+        raise ConfigError(
+            f"{source.dates}: offsets stand behind the dates, and offset={source.offset:g} is "
+            "given for all. Give one of the two."
+        )
+    if source.scale is None and source.offset is None and not offsets:
+        return None
+    factor = 1.0 if source.scale is None else source.scale
+    if offsets:
+        return tuple(Scale(factor, offset) for offset in offsets for _ in range(bands))
+    return (Scale(factor, source.offset or 0.0),)
+
+
+def _told(raster: Raster, modality: Modality) -> tuple[str, ...]:
+    """A note on numbers that are not taken as they are stored."""
+    scales = [scale for file in files_of(raster) for scale in file.scales or (AS_STORED,)]
+    notes = []
+    for scale in sorted(set(scales) - {AS_STORED}):
+        share = scales.count(scale) / len(scales)
+        some = "" if share == 1 else f" of {share:.0%} of its bands"
+        times = "" if scale.factor == 1 else f" times {scale.factor:g}"
+        plus = f" {'plus' if scale.offset > 0 else 'minus'} {abs(scale.offset):g}"
+        formula = times + (plus if scale.offset else "")
+        notes.append(f"{raster.path}: numbers{some} are taken{formula}, for {modality.name}.")
+    return tuple(notes)
 
 
 def _open(
@@ -125,6 +198,8 @@ def _open(
     """The raster that `path` names, days where it brings them, and what is to be told."""
     undated = np.array([], dtype="datetime64[D]")
     place = locate(path)
+    if isinstance(place, Cube) and series and not expected.dates_path:
+        return *read_cube(place.path, expected), ()
     if isinstance(place, Catalogue):
         return read_catalogue(place.path, place.asset, expected, series, missing)
     if isinstance(place, ManyTiles):
@@ -148,29 +223,38 @@ def _gaps(mosaic: Mosaic) -> tuple[str, ...]:
 
 def read_dates(path: Path) -> NDArray[np.datetime64]:
     """Dates of a text file, (T,) datetime64[D], in the file's order; blank lines are skipped."""
+    return _read_days(path)[0]
+
+
+def _read_days(path: Path) -> tuple[NDArray[np.datetime64], tuple[float, ...]]:
+    """Dates of a text file and the offsets behind them, 0 where none is; empty if none has one."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: the dates cannot be read ({error}).") from error
-    dates = []
+    dates, offsets = [], []
     for number, line in enumerate(lines, start=1):
-        text = line.strip()
-        if not text:
+        words = line.split()
+        if not words:
             continue
+        text = words[0]
         digits = text.replace("-", "") if len(text) == 10 else text
         try:
-            if len(digits) != 8:
+            if len(digits) != 8 or len(words) > 2:
                 raise ValueError(text)
+            offsets.append(float(words[1]) if len(words) == 2 else None)
             day = datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
         except ValueError as error:
             raise DataError(
-                f"{path}, line {number}: '{text[:40]}' is not a date. Write one YYYYMMDD or "
-                "YYYY-MM-DD per line."
+                f"{path}, line {number}: '{line.strip()[:40]}' is not a date. Write one YYYYMMDD "
+                "or YYYY-MM-DD per line, behind it at most what is to be added to its numbers."
             ) from error
         dates.append(day.isoformat())
     if not dates:
         raise DataError(f"{path}: no date in the file. Write one YYYYMMDD per line.")
-    return np.array(dates, dtype="datetime64[D]")
+    stated = any(offset is not None for offset in offsets)
+    added = tuple(offset or 0.0 for offset in offsets) if stated else ()
+    return np.array(dates, dtype="datetime64[D]"), added
 
 
 def finest_sensor(sensors: Sequence[Sensor]) -> Sensor:

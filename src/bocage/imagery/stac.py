@@ -24,10 +24,13 @@ from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.imagery.headers import Expected, MissingTiles, RasterFile
 from bocage.imagery.locate import address
 from bocage.imagery.mosaic import Mosaic, Stack, join_tiles, read_headers, stack_items
+from bocage.imagery.scale import BASELINE_04_OFFSET, Scale, converts, physical
+from bocage.modalities import CLOUDY_SERIES
 
 _TIMEOUT_S, _ATTEMPTS = 30.0, 3
 _MOST_BYTES, _MOST_PAGES = 256 * 2**20, 1000
 _NO_IMAGERY = frozenset({"thumbnail", "overview", "metadata", "tilejson"})
+_CATALOGUES = ("earthsearch", "sentinel")
 _ALIASES = {
     "b02": ("blue",), "b03": ("green",), "b04": ("red",), "b05": ("rededge1", "rededge071"),
     "b06": ("rededge2", "rededge075"), "b07": ("rededge3", "rededge078"), "b08": ("nir",),
@@ -41,21 +44,26 @@ _ALIASES = {
 
 @dataclass(frozen=True)
 class Item:
-    """One item: its name, its day, and its assets as the document has them."""
+    """One item: its name, its day, its assets and properties as the document has them."""
 
     name: str
     day: str
     assets: dict[str, dict[str, Any]]
     base: str
+    properties: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class _Pick:
-    """One file of an item and the bands of it that are wanted, by position and by name."""
+    """One file of an item and the bands of it that are wanted, by position and by name.
+
+    `scales` are what the document says of their numbers, None where it says nothing.
+    """
 
     href: str
     chosen: tuple[int, ...] | None
     names: tuple[str, ...]
+    scales: tuple[Scale, ...] | None
 
 
 def read_catalogue(
@@ -80,12 +88,19 @@ def read_catalogue(
     items = _items(path)
     picks = [_pick(item, asset, expected, path) for item in items]
     jobs = [
-        (pick.href, Expected(expected.product, pick.names, pick.chosen))
+        (
+            pick.href,
+            Expected(
+                expected.product,
+                pick.names,
+                pick.chosen,
+                scales=pick.scales if expected.scales is None else expected.scales,
+            ),
+        )
         for parts in picks
         for pick in parts
     ]
     headers, notes = read_headers(jobs, missing)
-    notes += _offsets(path, items)
     position, found = iter(headers), []
     for item, parts in zip(items, picks, strict=True):
         files = [next(position) for _ in parts]
@@ -146,7 +161,7 @@ def _item(feature: Any, page: str) -> Item | None:
     day = str(moment)[:10]
     if day and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", day):
         raise DataError(f"{page}: item '{feature.get('id')}' has the datetime '{moment}'.")
-    return Item(str(feature.get("id", "")), day, assets, page)
+    return Item(str(feature.get("id", "")), day, assets, page, properties)
 
 
 def _next_page(document: dict[str, Any], page: str) -> str:
@@ -203,10 +218,10 @@ def _pick(item: Item, wanted: str, expected: Expected, path: str) -> list[_Pick]
             )
         asset = item.assets[keys[0]]
         here = _places(keys[0], asset)
-        known = [_find(name, here) for name in expected.bands]
+        known = [find_band(name, here) for name in expected.bands]
         bands = tuple(b for b in known if b is not None)
         chosen = expected.chosen or (bands if len(bands) == len(known) else None)
-        return [_Pick(_href(item, asset), chosen, expected.bands)]
+        return [_take(item, asset, chosen, expected.bands, expected)]
     places = {
         key: _places(key, asset)
         for key, asset in item.assets.items()
@@ -214,12 +229,12 @@ def _pick(item: Item, wanted: str, expected: Expected, path: str) -> list[_Pick]
     }
     # One asset that holds all bands comes before several that hold one each.
     for key, here in places.items():
-        bands = tuple(b for n in expected.bands if (b := _find(n, here)) is not None)
+        bands = tuple(b for n in expected.bands if (b := find_band(n, here)) is not None)
         if len(bands) == len(expected.bands):
-            return [_Pick(_href(item, item.assets[key]), bands, expected.bands)]
+            return [_take(item, item.assets[key], bands, expected.bands, expected)]
     picks = []
     for name in expected.bands:
-        found = [(k, b) for k, here in places.items() if (b := _find(name, here)) is not None]
+        found = [(k, b) for k, here in places.items() if (b := find_band(name, here)) is not None]
         if not found:
             raise DataError(
                 f"{path}: item '{item.name}' has no asset with band '{name}', only "
@@ -228,7 +243,7 @@ def _pick(item: Item, wanted: str, expected: Expected, path: str) -> list[_Pick]
             )
         # A single-band file is the band itself; a composite only shows it.
         key, band = min(found, key=lambda pair: len(places[pair[0]]))
-        picks.append(_Pick(_href(item, item.assets[key]), (band,), (name,)))
+        picks.append(_take(item, item.assets[key], (band,), (name,), expected))
     return picks
 
 
@@ -245,7 +260,7 @@ def _places(key: str, asset: dict[str, Any]) -> list[set[str]]:
     return names
 
 
-def _find(name: str, here: Sequence[set[str]]) -> int | None:
+def find_band(name: str, here: Sequence[set[str]]) -> int | None:
     """Which band, from 1, goes by the name or else by one of its other names."""
     plain = _plain(name)
     for called in (plain, *_ALIASES.get(plain, ())):
@@ -268,14 +283,44 @@ def _href(item: Item, asset: dict[str, Any]) -> str:
     return address(href)
 
 
-def _offsets(path: str, items: Sequence[Item]) -> tuple[str, ...]:
-    """Numbers are taken as stored; where a document says that zero is not at zero, say so."""
-    for item in items:
-        for key, asset in item.assets.items():
-            for band in asset.get("raster:bands") or asset.get("bands") or []:
-                if isinstance(band, dict) and band.get("offset", band.get("raster:offset")):
-                    return (
-                        f"{path}: asset '{key}' of '{item.name}' declares an offset. Numbers are "
-                        "taken as stored; check that they are what the network has learnt from.",
-                    )
-    return ()
+def _take(
+    item: Item,
+    asset: dict[str, Any],
+    chosen: tuple[int, ...] | None,
+    names: tuple[str, ...],
+    expected: Expected,
+) -> _Pick:
+    """The asset's bands, with what the item says of their numbers."""
+    product, scales = expected.product, None
+    if product is not None and converts(product):
+        series = product.name in CLOUDY_SERIES
+        stated = [_stated(asset, band) for band in chosen or range(1, len(names) + 1)]
+        applied = any(item.properties.get(f"{who}:boa_offset_applied") for who in _CATALOGUES)
+        if series and applied:
+            # What the bands then still declare, their files have no more.
+            stated = [(factor, 0.0) for factor, _ in stated]
+        elif series and _is_baseline_04(item) and all(offset is None for _, offset in stated):
+            stated = [(None, BASELINE_04_OFFSET)] * len(stated)
+        if any(value is not None for pair in stated for value in pair):
+            scales = tuple(physical(1.0 if f is None else f, o or 0.0, product) for f, o in stated)
+    return _Pick(_href(item, asset), chosen, names, scales)
+
+
+def _stated(asset: dict[str, Any], band: int) -> tuple[float | None, float | None]:
+    """Scale and offset of a band as the raster extension has them, in STAC 1.0 and 1.1."""
+    bands = asset.get("raster:bands") or asset.get("bands") or []
+    own = bands[band - 1] if len(bands) >= band and isinstance(bands[band - 1], dict) else {}
+    found = []
+    for key in ("scale", "offset"):
+        places = (own.get(f"raster:{key}"), own.get(key), asset.get(f"raster:{key}"))
+        values = [float(v) for v in places if isinstance(v, int | float)]
+        found.append(values[0] if values else None)
+    return found[0], found[1]
+
+
+def _is_baseline_04(item: Item) -> bool:
+    """Whether the item says that it was made by processing baseline 04.00 or a later one."""
+    keys = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
+    stated = (str(item.properties.get(key, "")) for key in keys)
+    found = (re.fullmatch(r"N?(\d\d)\.?\d\d", text) for text in stated)
+    return any(int(match[1]) >= 4 for match in found if match)

@@ -4,11 +4,11 @@ Working memory of a process, whatever the area: with b the block's side, w the w
 stride in output pixels, K the classes of all tasks together, and per sensor C bands (times T
 dates) of n bytes on pixels of r output pixels,
 
-    2 (b + w)² Σ C T n / r²  +  4 K w² (b + w) / s  +  2 L b²  +  what the network needs
+    2 (b + w)² Σ C T n / r²  +  4 K w² (b + w) / s  +  2 L b²  +  128 MiB  +  what the network needs
 
 bytes: inputs of this block and of the next one, which is read meanwhile; one row of windows with
-their logits; L bytes per pixel of what is written, of this block and of the one before. A sensor
-that has to be resampled needs up to 256 MiB more while it is read.
+their logits; L bytes per pixel of what is written, of this block and of the one before; tiles that
+GDAL keeps. A sensor that has to be resampled needs up to 256 MiB more while it is read.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
+from bocage.cluster import Engine, check_engine
 from bocage.errors import ConfigError, DataError
 from bocage.imagery import Source
 from bocage.mapping.backends import choose_backend
@@ -27,7 +28,7 @@ from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import check_members
 from bocage.mapping.finish import Told, finish_map, make_report, product_of
 from bocage.mapping.job import plan_record, prepare
-from bocage.mapping.on_ray import check_ray, map_on_ray
+from bocage.mapping.on_ray import map_on_ray
 from bocage.mapping.plan import Block
 from bocage.mapping.processes import map_in_processes
 from bocage.mapping.report import FailedBlock, MapReport
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from bocage.models import Bundle
 
 Progress = Callable[[int, int | None], None]
-Engine = Literal["local", "ray"]
 
 
 def map_area(
@@ -151,7 +151,4 @@ def _check_engine(share: Share | None, engine: Engine, address: str | None) -> N
         raise ConfigError(
             f"share {share[0]}/{share[1]}: the first number is one of 1 to {share[1]}."
         )
-    if engine == "ray":
-        check_ray()
-    elif address is not None:
-        raise ConfigError(f"address={address} is that of a Ray cluster. Add --engine ray.")
+    check_engine(engine, address)

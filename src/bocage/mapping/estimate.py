@@ -19,6 +19,7 @@ from bocage.mapping.job import Job, prepare
 from bocage.mapping.plan import BLOCK_STEP_PX, Block, Plan
 from bocage.mapping.worker import Assignment, Worker
 from bocage.mapping.workspace import Workspace
+from bocage.rasters import GDAL_OPTIONS
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
@@ -166,4 +167,5 @@ def _memory_bytes(job: Job, input_bytes: float, layer_bytes: int) -> int:
     classes = sum(len(task.scored) for task in job.tasks)
     inputs = 2 * input_bytes * (block_px + lattice.window_px) ** 2
     row = 4 * classes * lattice.window_px**2 * (block_px + lattice.window_px) / lattice.stride_px
-    return round(inputs + row + 2 * layer_bytes * block_px**2)
+    tiles = int(GDAL_OPTIONS["GDAL_CACHEMAX"])
+    return round(inputs + row + 2 * layer_bytes * block_px**2) + tiles

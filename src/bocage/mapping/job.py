@@ -22,6 +22,7 @@ from bocage.imagery import (
     approximate_resolution_m,
     bounds_in,
     check_cover,
+    doubts,
     files_of,
     inspect,
     lay_target,
@@ -116,6 +117,7 @@ def prepare(bundles: Sequence[Bundle], sources: Sequence[Source], config: MapCon
         _bytes_per_px(sensors, grids), BLOCK_MEMORY_BYTES, lattice.window_px
     )
     warnings = _warnings(sensors, target, tuple(resolutions), required)
+    warnings += [doubt for s in sensors if config.check_values for doubt in doubts(s)]
     if config.window_px is None and lattice.window_px != meta.tile_px:
         warnings.append(
             f"windows are {lattice.window_px} px where the network was trained on {meta.tile_px} "
@@ -271,7 +273,15 @@ def plan_record(
         "version": __version__,
         "weights": [network_digest(bundle.network) for bundle in bundles],
         "bundle": [bundle.meta.model_dump(mode="json") for bundle in bundles],
-        "inputs": [{"modality": s.modality, "bands": s.bands and list(s.bands)} for s in sources],
+        "inputs": [
+            {
+                "modality": s.modality,
+                "bands": s.bands and list(s.bands),
+                "scale": s.scale,
+                "offset": s.offset,
+            }
+            for s in sources
+        ],
         "files": [file_identity(path) for path in files],
         "tiles": {s.modality.name: _tiles_identity(s) for s in job.sensors},
         "grid": [grid.width, grid.height, *grid.transform.to_gdal()],

@@ -6,30 +6,19 @@ started anew by Ray; the blocks that it was at are given out again.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from bocage.errors import ConfigError
+from bocage.cluster import ray_cluster
 from bocage.mapping.plan import Block
 from bocage.mapping.processes import MAX_DEATHS
 from bocage.mapping.worker import Assignment, Outcome, Worker
 
 _TOGETHER = 4
 """Blocks that an actor is given at once, so that it can read the next while it computes."""
-
-
-def check_ray() -> None:
-    """`ConfigError` where Ray is not installed."""
-    try:
-        import ray  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            "engine ray needs Ray: pip install 'bocage[ray]', on every machine of the cluster."
-        ) from error
 
 
 def map_on_ray(
@@ -40,16 +29,8 @@ def map_on_ray(
     seconds: dict[str, float],
 ) -> Iterator[Outcome]:
     """Map the blocks on the cluster at `address`, None: one started on this machine."""
-    import ray
-
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
-    try:
+    with ray_cluster(address) as ray:
         yield from _map(ray, assignment, todo, device, seconds)
-    finally:
-        if started:
-            ray.shutdown()
 
 
 def _map(

@@ -7,27 +7,24 @@ another scale, has the same header and gives a map that looks plausible and is w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from fractions import Fraction
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
-from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError
 from bocage.imagery import (
+    AROUND,
+    Layers,
     RasterFile,
     Sensor,
-    SensorGrid,
+    Square,
     Stack,
     files_of,
-    read_raster,
-    reading_of,
+    spread,
+    squares,
 )
 from bocage.modalities import Modality
 from bocage.models.inputs import InputConfig, Preparation
@@ -36,7 +33,7 @@ from bocage.rasters import open_raster
 FAR_OFF = 6.0
 """Standard deviations of the training data between its mean and that of any real area: altitudes
 apart, the extremes of the simulated and the real sets lie within 3."""
-_PROBE_PX, _PROBE_DATES, _PROBE_TILES, _FEWEST = 128, 3, 5, 256
+_PROBE_DATES, _PROBE_TILES, _FEWEST = 3, 5, 256
 
 _ALIASES = {
     "r": "red", "rouge": "red", "g": "green", "vert": "green", "b": "blue", "bleu": "blue",
@@ -53,23 +50,19 @@ def check_suits(sensor: Sensor, learnt: InputConfig) -> None:
     `DataError` for numbers that no area of the training data comes near. Reads a few small squares,
     of many tiles a few tiles; assets of a catalogue's items are found by the names of their bands.
     """
-    raster = sensor.raster
-    if isinstance(raster, Stack):
-        _check_numbers(_samples_of_items(raster, sensor), sensor, learnt)
+    if isinstance(sensor.raster, Stack | Layers):
+        _check_numbers(squares(sensor, _PROBE_DATES), sensor, learnt)
         return
-    files = files_of(raster)
-    chosen = np.unique(np.linspace(0, len(files) - 1, _PROBE_TILES).round().astype(int))
-    samples: list[NDArray[np.generic]] = []
-    for file in (files[i] for i in chosen):
+    files = files_of(sensor.raster)
+    for file in (files[i] for i in spread(len(files), _PROBE_TILES)):
         try:
             with open_raster(file.path) as dataset:
                 _check_names(dataset, file, sensor)
-                samples += _samples(dataset, file, len(sensor.modality.bands))
         except DataError:
             # A tile that breaks is told, or ends the run, when its turn comes.
             if file.tile is None:
                 raise
-    _check_numbers(samples, sensor, learnt)
+    _check_numbers(squares(sensor, _PROBE_DATES, _PROBE_TILES, AROUND), sensor, learnt)
 
 
 def band_names(dataset: DatasetReader, modality: Modality) -> dict[int, str]:
@@ -113,9 +106,7 @@ def _check_names(dataset: DatasetReader, raster: RasterFile, sensor: Sensor) -> 
         )
 
 
-def _check_numbers(
-    samples: Iterable[NDArray[np.generic]], sensor: Sensor, learnt: InputConfig
-) -> None:
+def _check_numbers(samples: Iterable[Square], sensor: Sensor, learnt: InputConfig) -> None:
     mean, std = learnt.statistics
     as_stored = not any(mean) and set(std) == {1.0}
     if as_stored or sensor.modality.quantity == "elevation":
@@ -123,7 +114,12 @@ def _check_numbers(
         return
     prepare = Preparation(learnt)
     values = []
-    for raw in samples:
+    for square in samples:
+        raw = square.values
+        if square.valid is not None:
+            # NaN is "unknown" to the preparation.
+            raw = raw.astype(np.float32)
+            raw[:, ~square.valid] = np.nan
         prepared, known = prepare(torch.from_numpy(raw))
         values.append(prepared.movedim(-3, 0)[:, known].numpy())
     if not values:
@@ -141,62 +137,6 @@ def _check_numbers(
                 f"{mean[index]:.4g} and {std[index]:.4g}: another product or another scale. Give "
                 "imagery as it was trained on, or say check_values=false if you know better."
             )
-
-
-def _samples(
-    dataset: DatasetReader, raster: RasterFile, bands: int
-) -> Iterator[NDArray[np.generic]]:
-    """Small squares (C, h, w) as stored, from the middle and around it; of a series a few dates."""
-    dates = len(raster.bands) // bands
-    chosen = np.unique(np.linspace(0, dates - 1, _PROBE_DATES).round().astype(int))
-    height, width = (min(_PROBE_PX, side) for side in (dataset.height, dataset.width))
-    places = {
-        (int((dataset.height - height) * y), int((dataset.width - width) * x))
-        for y, x in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
-    }
-    for date in chosen:
-        part = slice(date * bands, (date + 1) * bands)
-        nodata = raster.nodata[part]
-        for row, col in sorted(places):
-            try:
-                raw = dataset.read(list(raster.bands[part]), window=Window(col, row, width, height))
-            except RasterioError:
-                # Blocks that cannot be read are listed when their turn comes.
-                continue
-            holes = [
-                value is not None and band == value for band, value in zip(raw, nodata, strict=True)
-            ]
-            if any(np.any(hole) for hole in holes):
-                # NaN is "unknown" to the preparation.
-                raw = raw.astype(np.float32)
-                for band, hole in zip(raw, holes, strict=True):
-                    band[hole] = np.nan
-            yield raw
-
-
-def _samples_of_items(stack: Stack, sensor: Sensor) -> Iterator[NDArray[np.generic]]:
-    """The middle of a few items, on the grid of each one's finest file, NaN where unknown."""
-    chosen = np.unique(np.linspace(0, len(stack.dates) - 1, _PROBE_DATES).round().astype(int))
-    for date in chosen:
-        item = stack.dates[date][0]
-        grid = min((file.grid for file in item), key=lambda g: min(g.resolution))
-        part = replace(stack, dates=((item,),))
-        height, width = (min(_PROBE_PX, side) for side in (grid.height, grid.width))
-        row, col = (grid.height - height) // 2, (grid.width - width) // 2
-        try:
-            values, valid = read_raster(
-                part,
-                SensorGrid(grid, Fraction(1)),
-                (row, row + height),
-                (col, col + width),
-                reading_of(sensor.modality),
-            )
-        except DataError:
-            continue  # as for tiles
-        raw = values[0].astype(np.float32)
-        if valid is not None:
-            raw[:, ~valid[0]] = np.nan
-        yield raw
 
 
 def _plain(text: str) -> str:

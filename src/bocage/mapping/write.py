@@ -21,7 +21,10 @@ from bocage.errors import DataError
 from bocage.files import atomic_path, write_text
 from bocage.mapping.outputs import Layer
 from bocage.mapping.plan import BLOCK_STEP_PX, Block
-from bocage.rasters import Grid
+from bocage.rasters import GDAL_OPTIONS, Grid
+
+
+_WRITING = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": GDAL_OPTIONS["GDAL_CACHEMAX"]}
 
 
 def write_block(
@@ -75,7 +78,7 @@ def write_cog(
         "num_threads": "ALL_CPUS",
     }
     with _gdal_errors(target):
-        with atomic_path(target) as temporary, rasterio.Env(GDAL_PAM_ENABLED="NO"):
+        with atomic_path(target) as temporary, rasterio.Env(**_WRITING):
             rasterio.shutil.copy(mosaic, temporary, driver="COG", **options)
             _check_whole(temporary, target)
         if layer.classes:

@@ -1,4 +1,4 @@
-"""The same work on many shards, by several processes."""
+"""The same work on many shards: by several processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from bocage.cluster import ray_cluster
 from bocage.errors import DataError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_RETRIES = 3
+"""Times that a job is given out again when its worker has died."""
 
 
 def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
@@ -41,3 +44,30 @@ def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def run_on_ray(
+    work: Callable[[Job], Result], jobs: Sequence[Job], address: str | None
+) -> Iterator[Result]:
+    """Results of `work` on every job by a task on one core each, in the order they are done.
+
+    A task whose worker or machine is lost is given out again. The first error ends the rest.
+    """
+    with ray_cluster(address) as ray:
+        task = ray.remote(num_cpus=1, max_retries=_RETRIES)(work)
+        running = [task.remote(job) for job in jobs]
+        try:
+            while running:
+                ready, running = ray.wait(running, num_returns=1)
+                yield ray.get(ready[0])
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+            raise DataError(
+                f"workers of the cluster died {_RETRIES + 1} times at one shard, most likely for "
+                "lack of memory. Finished shards are kept: run the same command again, on machines "
+                "with more memory per core."
+            ) from error
+        finally:
+            for left in running:
+                ray.cancel(left)

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bocage.cluster import Engine, check_engine
 from bocage.data.build import is_read_only
 from bocage.data.config import index_path
 from bocage.data.index import PatchIndex
 from bocage.data.layouts import get_layout
 from bocage.data.pack.codecs import Profile, get_profile
-from bocage.data.pack.jobs import run_jobs
+from bocage.data.pack.jobs import run_jobs, run_on_ray
 from bocage.data.pack.part import to_bytes
 from bocage.data.pack.parts import categorical, read_parts
 from bocage.data.pack.shard import (
@@ -103,6 +104,8 @@ def pack_dataset(
     codec: str = "fast",
     workers: int = 1,
     shard: tuple[int, int] | None = None,
+    engine: Engine = "local",
+    address: str | None = None,
     patches_per_shard: int = PATCHES_PER_SHARD,
     progress: Progress | None = None,
 ) -> PackReport:
@@ -110,17 +113,24 @@ def pack_dataset(
 
     `shard` (i, n), from 1, does every n-th shard and leaves index and manifest to a run without it,
     which finds the shards done. Whatever is done is kept: a run that was killed goes on, and shards
-    with unreadable patches are tried again. Raises `DataError` when `out` cannot be written, or
-    holds other data or another format version.
+    with unreadable patches are tried again. With `engine` ray the cluster at `address` works (None:
+    one started on this machine), whose machines see both folders under these paths.
+
+    Raises `DataError` when `out` cannot be written, or holds other data or another format version,
+    `ConfigError` for options that cannot be.
     """
     if index.layout == PACKED:
         raise ConfigError(f"{root}: is packed already. Pack from the original files.")
     if out.resolve() == root.resolve():
         raise ConfigError(f"{out}: the source itself. Pack into another folder.")
+    check_engine(engine, address)
     profile = get_profile(codec)
     part, parts = shard or (1, 1)
     if not 1 <= part <= parts:
         raise ConfigError(f"--shard {part}/{parts}: expected i/n with i from 1 to n.")
+    if engine == "ray":
+        # Elsewhere on the cluster relative paths begin in another folder.
+        root, out = root.resolve(), out.resolve()
     jobs = plan_jobs(root, out, index, profile, patches_per_shard)
     plan = _plan(index, profile, patches_per_shard, len(jobs))
     _claim(out, plan)
@@ -128,7 +138,12 @@ def pack_dataset(
     patches, size, written = 0, 0, 0
     problems: list[str] = []
     total = sum(len(job.rows) for job in own)
-    for result in run_jobs(pack_shard, own, workers):
+    results = (
+        run_on_ray(pack_shard, own, address)
+        if engine == "ray"
+        else run_jobs(pack_shard, own, workers)
+    )
+    for result in results:
         patches += result.patches
         size += result.size
         written += result.written

@@ -28,9 +28,16 @@ class SourceConfig(BaseModel):
     bands: tuple[int, ...] | None = None
     """Bands of the file, from 1, that hold the sensor's; all when not given."""
     dates: Path | None = None
-    """For a series: a text file with one date per line, in the order of the bands."""
+    """For a series: a text file with one date per line, in the order of the bands; behind a date
+    what is to be added to its numbers, where that differs between dates."""
     mask: str | None = None
     """For Sentinel-2: snow and cloud probability, two bands per date."""
+    scale: float | None = Field(default=None, gt=0)
+    """What stored numbers are multiplied by: 10000 for reflectance from 0 to 1. As the files or the
+    STAC document declare when not given."""
+    offset: float | None = None
+    """What is then added: -1000 for Sentinel-2 of processing baseline 04.00 and later, 0 to take
+    the numbers as they are. As the files or the document declare when not given."""
 
 
 class LabelConfig(BaseModel):
@@ -110,7 +117,7 @@ class TerritoryConfig(BaseModel):
     def imagery(self) -> list[Source]:
         """The sources as mapping takes them."""
         return [
-            Source(name, source.path, source.dates, source.mask, source.bands)
+            Source(name, **{key: getattr(source, key) for key in SourceConfig.model_fields})
             for name, source in self.sources.items()
         ]
 

@@ -31,7 +31,7 @@ from bocage.data.territory.config import TERRITORY, TerritoryConfig, read_territ
 from bocage.data.territory.ground import Territory, survey
 from bocage.errors import ConfigError, DataError
 from bocage.files import write_text
-from bocage.imagery import absolute, declares_holes
+from bocage.imagery import absolute, declares_holes, doubts
 
 Progress = Callable[[str, int, int | None], None]
 """Is told what is done, how far, and of how much."""
@@ -41,12 +41,16 @@ RUN, CLASSES, PATCHES, DESCRIPTION = "run.yaml", "classes.yaml", "patches", "ter
 
 @dataclass(frozen=True)
 class CutReport:
-    """What was cut: patches in all and by split, those left out, and the files to go on with."""
+    """What was cut: patches in all and by split, those left out, and the files to go on with.
+
+    `notes` are what the sources gave reason to tell: gaps, numbers that are not taken as stored.
+    """
 
     patches: int
     splits: dict[str, int]
     empty: int
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
     run: Path
     packed: PackReport | None
 
@@ -93,6 +97,7 @@ def cut_territory(
         {split: column.count(split) for split in ("train", "valid", "test")},
         dropped,
         (*index.problems, *(report.problems if report else ())),
+        tuple(n for s in territory.sensors.values() for n in (*s.notes, *doubts(s))),
         out / RUN,
         report,
     )

@@ -110,7 +110,7 @@ def survey(config: TerritoryConfig) -> Territory:
     for sensor in sensors:
         raster = check_cover(sensor.raster, anchor)
         mask = sensor.mask and check_cover(sensor.mask, anchor)
-        fitted[sensor.modality.name] = Sensor(sensor.modality, raster, sensor.dates, mask)
+        fitted[sensor.modality.name] = replace(sensor, raster=raster, mask=mask)
     side_m = config.tile_px * grid.resolution[0]
     grids = {}
     for name, sensor in fitted.items():

@@ -24,17 +24,21 @@ from bocage.data.verify.finding import Finding, Severity, named
 from bocage.data.verify.ground import Ground, Place, check_grounds, parse_crs
 from bocage.data.verify.levels import count_levels
 from bocage.errors import BocageError, DataError
-from bocage.modalities import MODALITIES, SENTINEL2_MASK, get_modality
+from bocage.imagery import darkest, offset_doubt
+from bocage.modalities import CLOUDY_SERIES, MODALITIES, SENTINEL2_MASK, get_modality
 from bocage.nomenclatures import Task
 from bocage.nomenclatures.task import UnknownLabels
 from bocage.rasters import Grid, grid_of, open_raster
 from bocage.sample import Sample, Series
+from bocage.series import SeriesConfig, clear_share
 
 # What a damaged file can set off in a reading library.
 _READING_ERRORS = (OSError, ValueError, LookupError, RuntimeError, ArithmeticError, MemoryError)
 _MAX_PERCENT = 100
 # A campaign's series may begin in the year before and end in the year after.
 _YEARS_AROUND = 1
+# Dates from which the offset of a series is told, where clouds are known.
+_CLEAR = 0.5
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,12 @@ def _odd_series(name: str, series: Series, year: int) -> Iterator[tuple[Severity
             f"{SENTINEL2_MASK} of {name} holds {series.snow_cloud.max():g}, but probabilities of "
             f"snow and cloud reach from 0 to {_MAX_PERCENT}. Check that it is the right product.",
         )
+    if name in CLOUDY_SERIES:
+        clear = series.take(clear_share(series, SeriesConfig()) >= _CLEAR)
+        doubt = offset_doubt(clear.dates, darkest(clear.values, clear.valid))
+        if doubt is not None:
+            text = f"{name}: {doubt}. If so, set data.sentinel2_offset_from to the first of them"
+            yield "note", "values", text
     days, times = np.unique(series.dates, return_counts=True)
     if (times > 1).any():
         again = ", ".join(str(day) for day in days[times > 1][:3])
