@@ -308,8 +308,8 @@ def test_command_mistakes(land: Path, tmp_path: Path) -> None:
         ([], "no imagery is given"),
         ([*photo, "--task", "crops"], "belong to --labels"),
         ([*photo, "--labels", "a.gpkg:f"], "say with --task"),
-        ([*photo, "--dates", "d.txt"], "sentinel2: dates without images"),
-        ([*photo, "--sentinel2-offset", "-1000"], "sentinel2: an offset without images"),
+        ([*photo, "--dates", "d.txt"], "dates or a mask are given for sentinel2"),
+        ([*photo, "--sentinel2-offset", "-1000"], "a scale or offset are given for sentinel2"),
         ([*photo, "tile=3"], "unknown key 'tile'; did you mean 'tile_px'"),
     ):
         done = CliRunner().invoke(app, [*base, *words])

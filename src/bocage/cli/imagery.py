@@ -67,8 +67,10 @@ def sources(options: dict[str, Any]) -> list[Source]:
             path, bands = split_bands(text)
             found.append(Source(slug, path, dates, mask, bands, scale, offset))
             continue
-        parts = {"dates": dates, "a mask": mask, "a scale": scale, "an offset": offset}
-        lone = [name for name, option in parts.items() if option is not None]
-        if lone:
-            raise ConfigError(f"{slug}: {' and '.join(lone)} without images. Name its rasters too.")
+        for what, lone in (
+            ("dates or a mask", (dates, mask)),
+            ("a scale or offset", (scale, offset)),
+        ):
+            if any(option is not None for option in lone):
+                raise ConfigError(f"{what} are given for {slug}, but not its images")
     return found

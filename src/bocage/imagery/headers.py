@@ -153,6 +153,7 @@ def _stored(dataset: DatasetReader, product: Modality | None) -> bool:
 
 
 def _check_types(path: str, found: set[str], product: Modality | None, scaled: bool) -> None:
+    """Whether pixels are of the product's type, or are `scaled` to it."""
     if product is None:
         strange = sorted(found - {"uint8", "uint16", "int16"})
         if strange:
@@ -162,12 +163,19 @@ def _check_types(path: str, found: set[str], product: Modality | None, scaled: b
             )
         return
     strange = sorted(d for d in found if not _fits(d, product))
-    if strange:
+    if not strange or (scaled and not any(d.startswith("complex") for d in strange)):
+        return
+    text = f"{path}: pixels of type {strange[0]} where {product.name} has {product.dtype}"
+    if product.quantity == "reflectance":
         raise WrongProductError(
-            f"{path}: pixels of type {strange[0]} where {product.name} has "
-            f"{product.dtype}. The network has learnt from {product.dtype} numbers; give "
-            "the product as it was delivered in that type."
+            f"{text}: 10,000 times the reflectance. Say what leads there: scale=10000 for "
+            "reflectance from 0 to 1, scale=1 for numbers that are so already; for Sentinel-2 in a "
+            "command, --sentinel2-scale."
         )
+    raise WrongProductError(
+        f"{text}. The network has learnt from {product.dtype} numbers; give the product as it was "
+        "delivered in that type."
+    )
 
 
 def _georeference(path: str, dataset: DatasetReader) -> Grid:

@@ -138,9 +138,12 @@ def _inspect_series(source: Source, modality: Modality, missing: MissingTiles) -
     mask: Raster | None = None
     if source.mask is not None:
         mask, days, more = _open(str(source.mask), snow_cloud(len(dates)), True, missing)
-        if isinstance(mask, Stack) and not np.array_equal(days, dates[order]):
+        # Items come by day, layers of a cube in its own order.
+        if len(days) and not np.array_equal(
+            days, dates[order] if isinstance(mask, Stack) else dates
+        ):
             raise DataError(
-                f"{source.mask}: items of {len(days)} days, which are not the {len(dates)} days "
+                f"{source.mask}: holds {len(days)} days, which are not the {len(dates)} days "
                 f"of {path}. Give the mask of the same items."
             )
         mask = mask if isinstance(mask, Stack) else of_dates(mask, order, len(order))
@@ -180,7 +183,11 @@ def _scales(source: Source, offsets: tuple[float, ...], bands: int = 1) -> tuple
 
 def _told(raster: Raster, modality: Modality) -> tuple[str, ...]:
     """A note on numbers that are not taken as they are stored."""
-    scales = [scale for file in files_of(raster) for scale in file.scales or (AS_STORED,)]
+    scales = [
+        scale
+        for file in files_of(raster)
+        for scale in file.scales or (AS_STORED,) * len(file.bands)
+    ]
     notes = []
     for scale in sorted(set(scales) - {AS_STORED}):
         share = scales.count(scale) / len(scales)
