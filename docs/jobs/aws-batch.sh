@@ -2,11 +2,17 @@
 # The command of an AWS Batch array job: child k computes share k + 1 of its siblings'.
 #
 #   aws batch submit-job --job-name bocage --job-queue QUEUE --job-definition DEFINITION \
-#       --array-properties size=100 --container-overrides environment=[{name=SHARES,value=100}]
+#       --array-properties size=100 --container-overrides \
+#       'environment=[{name=SHARES,value=100},{name=OMP_NUM_THREADS,value=8}]'
 #
-# OUT lies on a file system that all children mount (EFS, FSx). Imagery may be s3:// addresses. When
+# OMP_NUM_THREADS is the job's vCPUs: torch would count the machine's. OUT lies on a file system that all children mount (EFS, FSx). Imagery may be s3:// addresses. When
 # the array is done, a job that depends on it runs:  bocage map merge "$OUT"
 set -eu
 
-exec bocage map "$RUN" --aerial "$ORTHO" -o "$OUT" \
-    --shard "$((AWS_BATCH_JOB_ARRAY_INDEX + 1))/$SHARES" missing_tiles=report
+: "${RUN:?folder of a run, or model.safetensors}" "${ORTHO:?the photographs}"
+: "${OUT:?folder that all children see}" "${SHARES:?number of shares}"
+
+# Exit status 1 says that some blocks failed; they are listed, and merge tells them again. A child
+# that ended with it would count as failed, and what depends on the array would never run.
+bocage map "$RUN" --aerial "$ORTHO" -o "$OUT" \
+    --shard "$((AWS_BATCH_JOB_ARRAY_INDEX + 1))/$SHARES" missing_tiles=report || [ $? -eq 1 ]

@@ -4,7 +4,12 @@
 #
 #   ray start --head --port=6379            # on the first machine
 #   ray start --address=HEAD:6379           # on every other one
-#   sh docs/jobs/ray.sh
+#   HEAD=… sh docs/jobs/ray.sh             # without HEAD: on a machine of the cluster
 set -eu
 
-exec bocage map "$RUN" --aerial "$ORTHO" -o "$OUT" --engine ray --address "${HEAD:-auto}"
+: "${RUN:?folder of a run, or model.safetensors}" "${ORTHO:?the photographs}"
+: "${OUT:?folder that all machines see}"
+
+# Exit status 1 says that some blocks failed: the map is there, with nodata in their place.
+exec bocage map "$RUN" --aerial "$ORTHO" -o "$OUT" --engine ray \
+    --address "${HEAD:-auto}${HEAD:+:6379}"

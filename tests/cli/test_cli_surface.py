@@ -17,7 +17,8 @@ SURFACE = {
     "map area": [
         "run", "output", "overrides", "aerial", "rgb", "historical", "elevation", "height", "spot",
         "sentinel2", "sentinel2_dates", "sentinel2_mask", "sentinel2_scale", "sentinel2_offset",
-        "sentinel1_asc", "sentinel1_asc_dates", "sentinel1_desc", "sentinel1_desc_dates", "crs", "resolution", "bounds", "aoi",
+        "sentinel1_asc", "sentinel1_asc_dates", "sentinel1_desc", "sentinel1_desc_dates",
+        "crs", "resolution", "bounds", "aoi",
         "missing_tiles", "backend", "members", "engine", "address", "shard", "plan_only",
     ],
     "map merge": ["output", "partial"],
@@ -38,8 +39,8 @@ SURFACE = {
     "data cut": [
         "output", "overrides", "labels", "task", "background", "aerial", "rgb", "historical",
         "elevation", "height", "spot", "sentinel2", "sentinel2_dates", "sentinel2_mask",
-        "sentinel2_scale", "sentinel2_offset", "sentinel1_asc", "sentinel1_asc_dates", "sentinel1_desc", "sentinel1_desc_dates", "pack",
-        "keep_unlabelled", "workers",
+        "sentinel2_scale", "sentinel2_offset", "sentinel1_asc", "sentinel1_asc_dates",
+        "sentinel1_desc", "sentinel1_desc_dates", "pack", "keep_unlabelled", "workers",
     ],
     "data download": [
         "dataset", "output", "domains", "modalities", "labels", "split", "split_column", "mirror",

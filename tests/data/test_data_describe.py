@@ -127,7 +127,7 @@ def test_the_text_says_it_all(index):
     text = "\n".join(text_lines(describe_index(index)))
     for wanted in (
         "7 patches, 4 ROIs, 2 domains (flair-hub)",
-        "years: 2019 2, 2021 5",
+        "years: 2019 (2), 2021 (5)",
         "building                       46.1538%         5 patches",
         "clear cut                       7.6923%         1 patches  █████ (not scored)",
         "nowhere: greenhouse, swimming pool",

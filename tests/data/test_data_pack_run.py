@@ -276,7 +276,7 @@ def test_the_command_packs_shares_verifies_and_exits(dataset, tmp_path):
     assert "equal to the source" in rest.stdout
     wrong = {
         "--codec=zip": "unknown codec 'zip'",
-        "--shard=3/2": "i from 1 to n",
+        "--shard=3/2": "counted from 1",
         "--shard=2": "2/8",
     }
     for option, text in wrong.items():

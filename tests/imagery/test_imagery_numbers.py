@@ -147,7 +147,7 @@ def test_items_of_a_catalogue(
     """Each item has its own account: the first two are of the old baseline."""
     truth = reflectance(4)
     stored = truth.copy()
-    stored[2:] -= shift
+    stored[2:] += -shift
     path = write_items(tmp_path, DAYS[:4], stored, [{}, {}, stated, stated], [{}, {}, words, words])
     sensor = inspect(Source("sentinel2", path))
     np.testing.assert_array_equal(read(sensor)[0], truth)

@@ -84,6 +84,9 @@ def test_an_ensemble_is_the_mean_and_shows_each_network_its_sensors():
     present = {"A": torch.tensor([True]), "B": torch.tensor([True])}
     assert torch.equal(both({"present": present})["LC"], torch.full((1, 2, 3, 3), 2.5))
     assert (first.seen, second.seen) == (["A"], ["A", "B"])
+    # What sees nothing of a window has no say in it.
+    present = {"A": torch.tensor([False]), "B": torch.tensor([True])}
+    assert torch.equal(both({"present": present})["LC"], torch.full((1, 2, 3, 3), 4.0))
 
 
 @pytest.mark.integration
@@ -95,6 +98,18 @@ def test_a_map_by_d4_is_that_of_the_network_where_the_network_is_fair(tmp_path: 
         map_area(bundle(ByValue()), [Source("aerial", path)], out, MapConfig(d4=d4))
         maps[d4] = read_map(out / "cover.tif")
     np.testing.assert_array_equal(maps[False], maps[True])
+
+
+@pytest.mark.integration
+def test_a_map_by_d4_asks_eight_times_and_takes_the_mean(tmp_path: Path):
+    path = write_raster(tmp_path / "a.tif", aerial(150, 170, high=255))
+    asked, maps = {}, {}
+    for d4 in (False, True):
+        network, out = Moody(), tmp_path / str(d4)
+        map_area(bundle(network), [Source("aerial", path)], out, MapConfig(d4=d4))
+        asked[d4], maps[d4] = network.seen, read_map(out / "cover_confidence.tif")
+    assert asked[True] == 8 * asked[False]
+    assert (maps[True] != maps[False]).mean() > 0.1
 
 
 @pytest.mark.integration
@@ -119,6 +134,8 @@ def test_an_ensemble_of_two_sensors(tmp_path: Path):
     other = bundle(ByValue(), tasks=(task(count=3),))
     with pytest.raises(ConfigError, match=r"network 2 of the ensemble differs from the first in: "):
         map_area([members[0], other], sources, tmp_path / "x")
+    with pytest.raises(ConfigError, match="network 2 of the ensemble sees none of the given"):
+        map_area(members, sources[:1], tmp_path / "x")
     with pytest.raises(ConfigError, match="tile size"):
         map_area([members[0], bundle(ByValue(), tile_px=32)], sources, tmp_path / "x")
 
@@ -184,11 +201,27 @@ def test_coverage_says_which_sensors_there_are(tmp_path: Path):
 
 
 @pytest.mark.integration
-def test_a_compiled_network_maps_the_same(tmp_path: Path):
+def test_a_compiled_network_maps_the_same(tmp_path: Path, monkeypatch):
+    asked: list[object] = []
+    real = torch.compile
+
+    def compile_and_count(network):
+        fast = real(network)
+
+        def run(**inputs):
+            asked.append(network)
+            return fast(**inputs)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_and_count)
     path = write_raster(tmp_path / "a.tif", aerial(100, 100, high=255))
     for compiled in (False, True):
         out = tmp_path / str(compiled)
-        map_area(bundle(Moody()), [Source("aerial", path)], out, MapConfig(compile=compiled))
+        config = MapConfig(compile=compiled)
+        report = map_area(bundle(Moody()), [Source("aerial", path)], out, config)
+        # Every window went through the compiled network, or none.
+        assert len(asked) == (report.windows if compiled else 0)
     np.testing.assert_array_equal(
         read_map(tmp_path / "True" / "cover.tif"), read_map(tmp_path / "False" / "cover.tif")
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bocage.errors import ConfigError
 from bocage.mapping.blend import Blender, TaskOutput, window_weight
 from bocage.mapping.plan import (
+    Footprint,
     Lattice,
     Plan,
     alignment_unit,
@@ -132,6 +133,9 @@ def test_threads_share_the_blending_and_change_nothing():
             torch.set_num_threads(threads)
             blender = Blender(lattice, [task], torch.device("cpu"))
             assert torch.get_num_threads() == threads
+            if blender._pool is not None:
+                counts = blender._pool.map(lambda _: torch.get_num_threads(), range(3 * threads))
+                assert set(counts) == {1}
             blender.begin(block, None)
             for row, col in plan.windows(block):
                 rng = torch.Generator().manual_seed(row * 1009 + col + 10**6)
@@ -218,6 +222,48 @@ def test_mirror_of_coarse_pixels_stands_at_the_references_edge():
 
 @pytest.mark.unit
 def test_block_size_follows_memory():
-    assert choose_block_px(70, 4 * 2**30, 512) == 4096
-    assert choose_block_px(1500, 4 * 2**30, 512) == 1024
-    assert choose_block_px(10**9, 4 * 2**30, 512) == 512
+    lattice, budget = make_lattice(512, 1), 4 * 2**30
+    photograph = Footprint(4, 5, 5, 19, 2)
+    assert choose_block_px(photograph, lattice, budget) == 4096
+    assert choose_block_px(Footprint(400, 500, 500, 19, 2), lattice, budget) == 1024
+    assert choose_block_px(Footprint(1e9, 1e9, 1e9, 19, 2), lattice, budget) == 512
+    # Logits count as well: with an overlap of fifteen sixteenths fifteen rows of them are held.
+    many = Footprint(4, 5, 5, 100, 2)
+    assert choose_block_px(many, make_lattice(512, 1, 512, 480), budget) == 512
+    assert choose_block_px(many, lattice, budget) == 4096
+
+
+@pytest.mark.unit
+def test_memory_by_hand():
+    # Blocks of 4096: 12 windows to a side, which cover 11 * 384 + 512 pixels.
+    found = Footprint(4, 5, 5, 19, 2).total_bytes(make_lattice(512, 1), 4096, 4096)
+    assert found == 15 * 4736**2 + 4 * 19 * 512**2 * (12 + 2) + 2 * 3 * 4096**2
+
+
+@pytest.mark.property
+@given(lattices(), st.integers(1, 150), st.integers(1, 150), st.integers(8, 90), st.data())
+@settings(max_examples=60, deadline=None)
+def test_all_amounts_are_the_sum_over_blocks(lattice, height, width, block_px, data):
+    count = len(Plan(height, width, lattice, block_px).blocks)
+    left_out = frozenset(data.draw(st.sets(st.integers(0, count - 1), max_size=count)))
+    plan = Plan(height, width, lattice, block_px, left_out)
+    pixels = halo_px = windows = 0
+    for block in plan.blocks:
+        top, bottom, left, right = plan.halo(block)
+        pixels += block.shape[0] * block.shape[1]
+        halo_px += (bottom - top) * (right - left)
+        windows += len(plan.windows(block))
+        assert plan.amounts(block).windows == len(plan.windows(block))
+    assert plan.amounts() == (pixels, halo_px, windows)
+
+
+@pytest.mark.unit
+def test_a_country_is_counted_without_laying_its_windows():
+    side_px = 3_687_614  # metropolitan France in pixels of 20 cm, as a square
+    found = Plan(side_px, side_px, make_lattice(512, 1, 512, 128), 4096).amounts()
+    assert found.pixels == side_px**2
+    assert found.windows == pytest.approx(117e6, rel=0.01)
+    # As many pixels as no list of windows could have.
+    assert list(make_lattice(512, 1).touching(10**15, 384 * 10**12, 384 * 10**12 + 1)) == [
+        384 * 10**12 - 448, 384 * 10**12 - 64
+    ]  # fmt: skip

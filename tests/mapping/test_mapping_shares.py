@@ -14,8 +14,15 @@ from mapping_stubs import Moody, aerial, bundle, read_map, write_raster
 
 from bocage.errors import ConfigError, DataError
 from bocage.mapping import MapConfig, Source, map_area, merge_shares
+from bocage.mapping import finish as finish_module
+from bocage.mapping import workspace as workspace_module
 
 pytestmark = pytest.mark.integration
+
+
+class Killed(BaseException):
+    """As sudden as a signal: nothing in the engine may catch it."""
+
 
 CONFIG = MapConfig(window_px=128, overlap_px=32, block_px=512)
 
@@ -170,7 +177,7 @@ def test_a_block_that_kills_every_process_is_listed(tmp_path: Path):
     config = CONFIG.model_copy(update={"workers": 2})
     report = map_area(bundle(Deadly(None)), [Source("aerial", path)], tmp_path / "out", config)
     assert report.exit_code == 1
-    assert 0 in [f.index for f in report.failed]
+    assert [f.index for f in report.failed] == [0]
     assert "3 processes have died here (exit status -9" in report.failed[0].reason
     found = read_map(tmp_path / "out" / "cover.tif")
     assert (found[:512, :512] == 255).all()
@@ -266,3 +273,90 @@ def test_a_folder_that_cannot_be_written_ends_the_run(tmp_path: Path, sources, m
         map_area(bundle(Moody()), sources, tmp_path / "out", CONFIG)
     # The next block was under way when the first could not be written; no more were begun.
     assert 1 <= len(calls) <= 2
+
+
+LAST_STEPS = ["first layer", "all layers", "item", "report", "half of the blocks removed"]
+
+
+@pytest.mark.parametrize("step", LAST_STEPS)
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_kill_while_the_files_are_made(tmp_path: Path, sources, whole, monkeypatch, step, merged):
+    """Right after each of the last steps; then the same command, or the merge, once more."""
+    out = tmp_path / "out"
+
+    def finish():
+        if not merged:
+            return map_area(bundle(Moody()), sources, out, CONFIG)
+        return merge_shares(out)
+
+    if merged:
+        for part in (1, 2):
+            map_area(bundle(Moody()), sources, out, CONFIG, share=(part, 2))
+    module, name, times = {
+        "first layer": (finish_module, "write_cog", 1),
+        "all layers": (finish_module, "write_cog", 2),
+        "item": (finish_module, "write_item", 1),
+        "report": (workspace_module, "write_json", None),
+        "half of the blocks removed": (workspace_module.shutil, "rmtree", 1),
+    }[step]
+    real, calls = getattr(module, name), []
+
+    def killed(target, *rest, **options):
+        if name == "rmtree":
+            for path in sorted(target.iterdir())[::2]:
+                path.unlink()
+            raise Killed
+        real(target, *rest, **options)
+        calls.append(target)
+        if len(calls) == times or (times is None and target.name == "report.json"):
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, killed)
+        with pytest.raises(Killed):
+            finish()
+    if (out / "report.json").exists():
+        with pytest.raises((ConfigError, DataError), match=r"finished"):
+            finish()
+        if not merged:
+            # Whatever the kill has left does not stand in the way of a new map.
+            map_area(bundle(Moody()), sources, out, CONFIG.model_copy(update={"overwrite": True}))
+    else:
+        assert finish().exit_code == 0
+    leftover = [p.name for p in out.iterdir() if p.name.startswith(".")]
+    assert not leftover or (merged and step == LAST_STEPS[-1])
+    assert not (out / "blocks").exists()
+    for file in whole.glob("*.tif"):
+        assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_overwriting_leaves_no_layer_of_the_map_before(tmp_path: Path, sources):
+    out = tmp_path / "out"
+    map_area(bundle(Moody()), sources, out, CONFIG)
+    assert (out / "cover_confidence.tif").exists()
+    config = CONFIG.model_copy(update={"overwrite": True, "confidence": False})
+    map_area(bundle(Moody()), sources, out, config)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "cover.qml", "cover.tif", "cover.tif.aux.xml", "report.json", "stac.json"
+    ]  # fmt: skip
+
+
+def test_shares_of_different_requests_do_not_mix(tmp_path: Path, sources):
+    out = tmp_path / "out"
+    map_area(bundle(Moody()), sources, out, CONFIG, share=(1, 2))
+    other = CONFIG.model_copy(update={"overlap_px": 64})
+    with pytest.raises(ConfigError, match="differs in: overlap_px"):
+        map_area(bundle(Moody()), sources, out, other, share=(2, 2))
+
+
+def test_a_share_without_any_good_block_still_tells_why(tmp_path: Path, sources):
+    class Sick(Moody):
+        def forward(self, **inputs):
+            raise RuntimeError("out of sorts")
+
+    out = tmp_path / "out"
+    report = map_area(bundle(Sick()), sources, out, CONFIG, share=(2, 9))
+    assert (report.exit_code, len(report.failed)) == (1, 1)
+    map_area(bundle(Moody()), sources, out, CONFIG, share=(1, 9))
+    merged = merge_shares(out, partial=True)
+    assert "out of sorts" in {f.index: f.reason for f in merged.failed}[1]

@@ -41,15 +41,22 @@ def start_log(file: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def progress(title: str, *, in_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar; call the value with items or bytes done and, where known, in total."""
+    """A progress bar; call the value with items or bytes done and, where known, in total.
+
+    It is first shown when it is called: what need not be done is not announced.
+    """
     count: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
     if in_bytes:
         count = (DownloadColumn(), TransferSpeedColumn())
     columns = (TextColumn("{task.description}"), BarColumn(), *count, TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=None)
+    bar = Progress(*columns, console=console)
+    task = bar.add_task(title, total=None)
 
-        def advance(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
+    def advance(done: int, total: int | None) -> None:
+        bar.start()
+        bar.update(task, completed=done, total=total)
 
+    try:
         yield advance
+    finally:
+        bar.stop()

@@ -102,6 +102,8 @@ def map_area(
     if engine not in ("local", "ray"):
         raise ConfigError(unknown_name("engine", engine, ("local", "ray")))
     share = None if shard is None else parse_shard(shard)
+    if plan_only:
+        _check_plain(shard, engine, address)
     start_log()
     paths = [run, *(members or [])]
     weights = [RunFolder(path).bundle if path.is_dir() else path for path in paths]
@@ -126,6 +128,17 @@ def map_area(
     raise typer.Exit(show(report, output))
 
 
+def _check_plain(shard: str | None, engine: str, address: str | None) -> None:
+    """Refuse options that do not change what `--plan-only` says."""
+    given = {"shard": shard, "engine": None if engine == "local" else engine, "address": address}
+    found = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    if found:
+        raise ConfigError(
+            f"--plan-only says what the whole map costs on one process of this machine. Leave out "
+            f"{', '.join(found)}, and divide by your machines."
+        )
+
+
 def show(report: MapReport, output: Path) -> int:
     """Print a report's notes and files; the exit code."""
     for warning in report.warnings:
@@ -133,7 +146,8 @@ def show(report: MapReport, output: Path) -> int:
     for file in report.maps.values():
         typer.echo(file)
     if report.failed:
-        typer.echo(f"{len(report.failed)} blocks failed; see {output / 'report.json'}", err=True)
+        where = f"; see {output / 'report.json'}" if report.maps else ""
+        typer.echo(f"{len(report.failed)} blocks failed{where}", err=True)
         for failure in report.failed[:8]:
             typer.echo(f"block {failure.index}: {failure.reason}", err=True)
     return report.exit_code
@@ -147,7 +161,7 @@ def describe(cost: Estimate) -> str:
         f"{cost.windows} windows\n"
         f"to read {_size(cost.read_bytes)} of pixels, to write {_size(cost.written_bytes)}, before "
         "compression\n"
-        f"arrays of one process {_size(cost.memory_bytes)}, and what the network needs\n"
+        f"memory of one process {_size(cost.memory_bytes)}, and what the network needs\n"
         f"about {_time(cost.total_s)} on one process of this machine ({cost.device}): {stages}\n"
         f"scaled from a sample of {cost.sample_px / 1e6:.2g} megapixels"
     )

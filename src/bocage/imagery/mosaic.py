@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +105,6 @@ class Layers:
 
 
 Raster = RasterFile | Mosaic | Stack | Layers
-R = TypeVar("R", RasterFile, Mosaic, Stack, Layers, RasterFile | Mosaic | Stack | Layers)
 
 
 def files_of(raster: Raster) -> tuple[RasterFile, ...]:
@@ -127,7 +125,7 @@ def declares_holes(raster: Raster) -> bool:
     return raster.alpha is not None or raster.masked or any(v is not None for v in raster.nodata)
 
 
-def of_dates(raster: R, order: Sequence[int], count: int) -> R:
+def of_dates(raster: Raster, order: Sequence[int], count: int) -> Raster:
     """The raster with the dates in `order`, of `count` that it has."""
     if isinstance(raster, RasterFile):
         return bands_of_dates(raster, order, count)

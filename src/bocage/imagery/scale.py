@@ -79,12 +79,12 @@ def rescale(
     shape = (*values_GCHW.shape[:2], 1, 1)
     factors, offsets = np.array(scales, np.float32).T.reshape(2, *shape)
     numbers = values_GCHW.astype(np.float32) * factors + offsets
-    if dtype.kind != "u":
-        return numbers.astype(dtype)
-    known = np.isfinite(numbers) & (values_GCHW != 0)
-    numbers[~known] = 0
-    np.clip(np.rint(numbers), 1, np.iinfo(dtype).max - 1, out=numbers, where=known)
-    return numbers.astype(dtype)
+    if dtype.kind == "u":
+        known = np.isfinite(numbers) & (values_GCHW != 0)
+        numbers[~known] = 0
+        np.clip(np.rint(numbers), 1, np.iinfo(dtype).max - 1, out=numbers, where=known)
+    converted: NDArray[Any] = numbers.astype(dtype)
+    return converted
 
 
 def without_offset(series: Series, since: datetime.date) -> Series:

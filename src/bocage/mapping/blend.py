@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Barrier
 
@@ -129,9 +129,8 @@ class Blender:
         self._segments = _segments(lattice, device)
         self._planes: dict[tuple[int, int, int, int], Tensor] = {}
         self._columns = {task.name: _columns(task.scored, device) for task in tasks}
-        self._strip_pool = (
-            _single_threads(torch.get_num_threads()) if device.type == "cpu" else None
-        )
+        on_cpu = device.type == "cpu"
+        self._pool = _single_threads(torch.get_num_threads()) if on_cpu else None
 
     def begin(self, block: Block, valid_HW: NDArray[np.bool_] | None) -> None:
         """Start a block; pixels outside `valid_HW` (None: none) will be nodata."""
@@ -207,15 +206,15 @@ class Blender:
 
     def _complete(self, row: int, col: int) -> None:
         """Blend and reduce the part of a cell that lies in the block."""
-        if self._strip_pool is None:
-            for strip in self._pieces(row, col):
-                self._blend(*strip)
-        else:
-            # Consumed, so that an error in a strip comes to light.
-            for _ in self._strip_pool.map(
-                lambda strip: self._blend(*strip), self._pieces(row, col)
-            ):
-                pass
+        if self._pool is None:
+            for piece in self._pieces(row, col):
+                self._blend(*piece)
+            return
+        running = [self._pool.submit(self._blend, *piece) for piece in self._pieces(row, col)]
+        # All of them, also after an error: none may write into the next block.
+        wait(running)
+        for one in running:
+            one.result()
 
     def _pieces(self, row: int, col: int) -> Iterator[_Strip]:
         """What `_blend` is to do for a cell: every pixel of it that lies in the block, once."""
@@ -359,6 +358,7 @@ def _single_threads(count: int) -> ThreadPoolExecutor | None:
     ready = Barrier(count)
 
     def settle() -> None:
+        torch.get_num_threads()  # else the thread's first operation takes the number over again
         torch.set_num_threads(1)
         ready.wait()
 

@@ -1,14 +1,20 @@
 """`map_area`: from rasters and a model bundle to georeferenced maps.
 
 Working memory of a process, whatever the area: with b the block's side, w the window's and s the
-stride in output pixels, K the classes of all tasks together, and per sensor C bands (times T
-dates) of n bytes on pixels of r output pixels,
+stride in pixels of the map, n = ⌈(b + w) / s⌉ windows to a side, which cover h = (n - 1) s + w
+pixels (about b + 2 w - s), and K classes of all tasks, scored or not,
 
-    2 (b + w)² Σ C T n / r²  +  4 K w² (b + w) / s  +  2 L b²  +  128 MiB  +  what the network needs
+    (2 I + J) h²  +  4 K w² (n (q - 1) + q)  +  2 (L + 1) b²  +  128 MiB  +  network
 
-bytes: inputs of this block and of the next one, which is read meanwhile; one row of windows with
-their logits; L bytes per pixel of what is written, of this block and of the one before; tiles that
-GDAL keeps. A sensor that has to be resampled needs up to 256 MiB more while it is read.
+bytes. I are the inputs per pixel of the map, for every sensor T (C m + 1) / r² with T dates (or 1)
+of C bands of m bytes and a mask of holes, on pixels of r map pixels; a snow and cloud mask adds 4 T
+/ r². They are held of this block and of the next one, which is read meanwhile; J is the largest
+sensor's part, held twice while it is read. Of windows, whose logits are kept whole (on a GPU in its
+memory), q - 1 rows and q windows are held, where q = ⌈w / s⌉ rows reach a pixel; L bytes per pixel
+are written, held of this block with what is wanted of it and of the one before; GDAL keeps tiles. A
+sensor that has to be resampled needs up to 256 MiB more while it is read, and a batch of more than
+one window the logits of the others; glibc may keep 100 MB of what was freed. Unless it is given, b
+is the largest of 512 to 4096 for which all this but the last two terms stays within 4 GiB.
 """
 
 from __future__ import annotations
@@ -71,7 +77,7 @@ def map_area(
         config: How to cut and predict; None for the defaults.
         progress: Called with the numbers of finished and of all blocks.
         share: (i, n) to compute only every n-th block, beginning with the i-th: n machines make
-            one map in a folder that they share, and `bocage.mapping.merge` finishes it. The report
+            one map in a folder that they share, and `merge_shares` finishes it. The report
             then lists no maps.
         engine: `local` processes of this machine, or a `ray` cluster.
         address: Of the cluster; None starts one on this machine.
@@ -86,7 +92,7 @@ def map_area(
     bundles = tuple(bundle) if isinstance(bundle, list) else (bundle,)
     device = choose_backend(config)
     _check_engine(share, engine, address)
-    check_members(bundles)
+    check_members(bundles, [source.modality for source in sources])
     job = prepare(bundles, sources, config)
     request = plan_record(job, bundles, sources, config)
     product = product_of(job, config, describe_models(bundles, weights, out))
@@ -106,14 +112,14 @@ def map_area(
                 failed.append(outcome.failure)
             if progress:
                 progress(done, len(blocks))
-    if blocks and len(failed) == len(blocks):
-        raise DataError(f"no block of {len(blocks)} could be mapped. The first: {failed[0].reason}")
     told = Told(
         str(device), len(blocks) - len(todo), tuple(failed), seconds, time.perf_counter() - began
     )
     work.declare(share or (1, 1), told.to_json())
     if share is not None:
         return make_report(work, {}, [told], blocks)
+    if blocks and len(failed) == len(blocks):
+        raise DataError(f"no block of {len(blocks)} could be mapped. The first: {failed[0].reason}")
     return finish_map(work, [told])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from bocage.errors import ConfigError
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 _SPATIAL = ("images", "valid", "series", "series_valid")
 
 
-def check_members(bundles: Sequence[Bundle]) -> None:
+def check_members(bundles: Sequence[Bundle], given: Sequence[str]) -> None:
     """Refuse bundles that cannot answer together (`ConfigError` says in what they differ).
 
-    They must predict the same classes on the same grid from windows of the same size, choose dates
+    `given` are the sensors that there is imagery of: each network must see one of them. They must
+    predict the same classes on the same grid from windows of the same size, choose dates
     alike, and have the pixel size of each shared sensor in common. Their sensors may differ.
     """
     first = bundles[0].meta
+    there = {get_modality(name).name for name in given}
     sizes: dict[str, tuple[float, int]] = {}
     for number, bundle in enumerate(bundles, start=1):
         meta = bundle.meta
@@ -52,9 +55,15 @@ def check_members(bundles: Sequence[Bundle]) -> None:
                 f"{', '.join(differing)}. Only networks that answer the same question on the same "
                 "windows can be averaged."
             )
-        for given in meta.network.inputs:
-            modality = get_modality(given.modality)
-            size = given.resolution_m or modality.resolution_m
+        names = [get_modality(one.modality).name for one in meta.network.inputs]
+        if len(bundles) > 1 and there.isdisjoint(names):
+            raise ConfigError(
+                f"network {number} of the ensemble sees none of the given sensors, only "
+                f"{', '.join(names)}. Give one of these, or leave the network out."
+            )
+        for one in meta.network.inputs:
+            modality = get_modality(one.modality)
+            size = one.resolution_m or modality.resolution_m
             before, owner = sizes.setdefault(modality.name, (size, number))
             if before != size:
                 raise ConfigError(
@@ -81,7 +90,10 @@ class EnsemblePredictor:
                 else part
                 for key, part in inputs.items()
             }
-            total.add(predictor(seen))
+            # A network that sees nothing of a window has no say in it.
+            sees = torch.stack(list(seen["present"].values())).any(dim=0)
+            if bool(sees.any()):
+                total.add(predictor(seen), sees)
         return total.value()
 
 
@@ -134,12 +146,20 @@ class _Mean:
     """A running mean of logits by task: one answer more in memory, however many there are."""
 
     def __init__(self) -> None:
-        self._count, self._sums = 0, dict[str, Tensor]()
+        self._sums: dict[str, Tensor] = {}
+        self._counts: Tensor | int = 0
 
-    def add(self, answer: dict[str, Tensor]) -> None:
+    def add(self, answer: dict[str, Tensor], counts_B: Tensor | None = None) -> None:
+        """Add an answer, of the samples that count (None: all)."""
         for name, logits in answer.items():
-            self._sums[name] = self._sums[name] + logits if self._count else logits
-        self._count += 1
+            weight = 1 if counts_B is None else counts_B.to(logits.device)[:, None, None, None]
+            part = logits if counts_B is None else logits * weight
+            self._sums[name] = self._sums[name] + part if name in self._sums else part
+        self._counts = self._counts + (1 if counts_B is None else counts_B.long())
 
     def value(self) -> dict[str, Tensor]:
-        return {name: total / self._count for name, total in self._sums.items()}
+        counts = self._counts
+        if isinstance(counts, int):
+            return {name: total / counts for name, total in self._sums.items()}
+        shares = counts.clamp(min=1)[:, None, None, None]
+        return {name: total / shares.to(total.device) for name, total in self._sums.items()}

@@ -93,6 +93,9 @@ def merge_shares(out: Path, partial: bool = False) -> MapReport:
     if `partial`. Raises `DataError` also where `out` holds no unfinished map.
     """
     work = Workspace(out)
+    if work.finished:
+        # A run that was killed after its report may have left them.
+        work.discard_blocks()
     plan = _plan(work.product)
     told = [Told.from_json(share) for share in work.declared()]
     known = {failure.index for one in told for failure in one.failed}
@@ -105,16 +108,20 @@ def merge_shares(out: Path, partial: bool = False) -> MapReport:
             f"{numbers}{more}). Run the missing shares, or those that were killed, again; or "
             "finish without them with --partial."
         )
-    return finish_map(work, told)
+    return finish_map(work, told, alone=not missing)
 
 
-def finish_map(work: Workspace, told: Sequence[Told]) -> MapReport:
-    """Write the files and the report of what is complete; blocks are removed if all are."""
+def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> MapReport:
+    """Write the files and the report of what is complete; blocks are removed if all are.
+
+    `alone` says that no share may still be at work.
+    """
     began = time.perf_counter()
     product = work.product
     grid, plan = _grid(product), _plan(product)
     layers = [Layer.from_json(layer) for layer in product["layers"]]
-    work.clear_leftovers([layer.stem for layer in layers])
+    if alone:
+        work.clear_leftovers([layer.stem for layer in layers])
     complete = [block for block in plan.blocks if work.is_complete(block)]
     if not complete:
         raise DataError(f"{work.out}: no block is complete, so there is no map to finish.")

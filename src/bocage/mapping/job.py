@@ -14,6 +14,7 @@ import numpy as np
 from bocage import __version__
 from bocage.errors import ConfigError, unknown_name
 from bocage.imagery import (
+    SNOW_CLOUD,
     Sensor,
     SensorGrid,
     Source,
@@ -31,6 +32,7 @@ from bocage.mapping.blend import TaskOutput
 from bocage.mapping.config import MapConfig
 from bocage.mapping.outputs import Layer, map_layers, task_outputs
 from bocage.mapping.plan import (
+    Footprint,
     Lattice,
     Plan,
     alignment_unit,
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from bocage.models.inputs import InputConfig
 
 BLOCK_MEMORY_BYTES = 4 * 2**30
-"""What the block size is chosen for when none is given."""
+"""What a process's arrays may take where no block size is given."""
 MAX_BLOCKS = 4_000_000
 """Five times the blocks of France at 20 cm; each is a few hundred bytes in memory."""
 COARSER = 1.5
@@ -113,8 +115,9 @@ def prepare(bundles: Sequence[Bundle], sources: Sequence[Source], config: MapCon
     sensors = [_covering(sensor, reference) for sensor in sensors]
     grids = {name: SensorGrid(grid, ratio) for name, ratio in ratios.items()}
     tasks = task_outputs(meta.tasks, config)
+    layers = map_layers(meta.tasks, tasks, tuple(resolutions), config)
     block_px = config.block_px or choose_block_px(
-        _bytes_per_px(sensors, grids), BLOCK_MEMORY_BYTES, lattice.window_px
+        footprint(sensors, grids, tasks, layers), lattice, BLOCK_MEMORY_BYTES
     )
     warnings = _warnings(sensors, target, tuple(resolutions), required)
     warnings += [doubt for s in sensors if config.check_values for doubt in doubts(s)]
@@ -134,7 +137,7 @@ def prepare(bundles: Sequence[Bundle], sources: Sequence[Source], config: MapCon
         tuple(resolutions),
         required,
         tasks,
-        map_layers(meta.tasks, tasks, tuple(resolutions), config),
+        layers,
         _plan(target, lattice, block_px),
         year,
         tuple(warnings),
@@ -248,14 +251,34 @@ def _covers(sensor: Sensor, reference: Sensor) -> bool:
     )
 
 
-def _bytes_per_px(sensors: Sequence[Sensor], grids: dict[str, SensorGrid]) -> float:
-    """Inputs held per output pixel: of the block that is computed and of the one being read."""
-    return 2 * sum(
-        len(s.raster.bands)
-        * np.dtype(s.modality.dtype).itemsize
-        / float(grids[s.modality.name].ratio) ** 2
-        for s in sensors
+def footprint(
+    sensors: Sequence[Sensor],
+    grids: dict[str, SensorGrid],
+    tasks: Sequence[TaskOutput],
+    layers: Sequence[Layer],
+) -> Footprint:
+    """What a process holds per pixel of the map, with a mask of holes for every sensor and date."""
+    areas = [float(grids[s.modality.name].ratio) ** 2 for s in sensors]
+    read = [_stored_bytes(s) / area for s, area in zip(sensors, areas, strict=True)]
+    masks = [_dates(s) / area for s, area in zip(sensors, areas, strict=True)]
+    return Footprint(
+        sum(read),
+        sum(read) + sum(masks),
+        max(map(sum, zip(read, masks, strict=True))),
+        sum(task.num_classes for task in tasks),
+        sum(len(layer.bands) for layer in layers),
     )
+
+
+def _stored_bytes(sensor: Sensor) -> int:
+    """Bytes per pixel of the sensor: its numbers on all dates, and those of snow and cloud."""
+    numbers = len(sensor.modality.bands) * np.dtype(sensor.modality.dtype).itemsize
+    clouds = 0 if sensor.mask is None else SNOW_CLOUD.bands * SNOW_CLOUD.dtype.itemsize
+    return _dates(sensor) * (numbers + clouds)
+
+
+def _dates(sensor: Sensor) -> int:
+    return 1 if sensor.dates is None else len(sensor.dates)
 
 
 def name_of(given: InputConfig) -> str:
@@ -284,6 +307,7 @@ def plan_record(
         ],
         "files": [file_identity(path) for path in files],
         "tiles": {s.modality.name: _tiles_identity(s) for s in job.sensors},
+        "crs": grid.crs.to_wkt() if grid.crs else None,
         "grid": [grid.width, grid.height, *grid.transform.to_gdal()],
         "window_px": lattice.window_px,
         "overlap_px": lattice.overlap_px,
@@ -293,6 +317,7 @@ def plan_record(
         "aoi": None if config.aoi is None else _area_identity(job.target),
         "missing_tiles": config.missing_tiles,
         "d4": config.d4,
+        "compile": config.compile,
         "layers": sorted(job.stems),
         "probabilities": list(config.probabilities),
         "year": job.year,

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from bocage.cluster import ray_cluster
+from bocage.mapping.handout import MAX_DEATHS
 from bocage.mapping.plan import Block
-from bocage.mapping.processes import MAX_DEATHS
 from bocage.mapping.worker import Assignment, Outcome, Worker
 
 _TOGETHER = 4

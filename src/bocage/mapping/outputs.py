@@ -10,11 +10,13 @@ from bocage import __version__
 from bocage.errors import ConfigError, unknown_name
 from bocage.mapping.blend import CONFIDENCE_STEPS, NODATA, TaskOutput
 from bocage.mapping.config import MapConfig
+from bocage.modalities import get_modality
 
 Color = tuple[int, int, int, int]
 Product = Literal["classes", "confidence", "entropy", "probabilities", "coverage"]
 
 COVERAGE = "coverage"
+_BITS = 8
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,24 @@ def map_layers(
             bands = tuple(names[output.class_ids[k]] for k in output.probabilities)
             stem = f"{slug}_probabilities"
             layers.append(Layer(stem, "probabilities", task.name, bands, tags=tags))
-    if config.coverage and len(inputs) > 1:
+    sensors = coverage_bits(inputs)
+    if config.coverage and len(sensors) > 1:
+        if len(sensors) > _BITS:
+            raise ConfigError(
+                f"a coverage layer tells {_BITS} sensors apart, here are {len(sensors)}. Set "
+                "coverage=false."
+            )
         tags = {"bocage_version": __version__}
-        tags |= {f"bit_{k}": name for k, name in enumerate(inputs)}
+        tags |= {f"bit_{k}": name for k, name in enumerate(sensors)}
         layers.append(
             Layer(COVERAGE, "coverage", "", ("sensors with data, a bit each",), tags=tags)
         )
     return tuple(layers)
+
+
+def coverage_bits(inputs: Sequence[str]) -> tuple[str, ...]:
+    """The sensor that each bit of a coverage stands for: those that show the ground mapped."""
+    return tuple(name for name in inputs if get_modality(name).covers_patch)
 
 
 def _rgb(color: str) -> tuple[int, int, int]:

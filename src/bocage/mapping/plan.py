@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,15 +61,18 @@ class Lattice:
         """How far neighbouring windows overlap."""
         return self.window_px - self.stride_px
 
-    def starts(self, size_px: int) -> list[int]:
+    def starts(self, size_px: int) -> range:
         """First pixel of every window needed along an axis of `size_px` pixels."""
-        reach = size_px + self.overlap_px // 2
-        count = 1 + max(0, math.ceil((reach - self.window_px + self.lead_px) / self.stride_px))
-        return [k * self.stride_px - self.lead_px for k in range(count)]
+        beyond_px = size_px + self.overlap_px // 2 - self.window_px + self.lead_px
+        count = 1 + max(0, -(-beyond_px // self.stride_px))
+        return range(-self.lead_px, count * self.stride_px - self.lead_px, self.stride_px)
 
-    def touching(self, size_px: int, start: int, stop: int) -> list[int]:
+    def touching(self, size_px: int, start: int, stop: int) -> range:
         """Those `starts` whose windows share a pixel with [start, stop)."""
-        return [s for s in self.starts(size_px) if s < stop and s + self.window_px > start]
+        # By arithmetic: a country has ten thousand windows along an axis, and as many blocks.
+        first = (start - self.window_px + self.lead_px) // self.stride_px + 1
+        last = -(-(stop + self.lead_px) // self.stride_px)
+        return self.starts(size_px)[max(0, first) : max(0, last)]
 
 
 def make_lattice(
@@ -124,6 +128,15 @@ class Block:
         return self.row1 - self.row0, self.col1 - self.col0
 
 
+class Amounts(NamedTuple):
+    """What is to be done for some blocks: pixels of the map, pixels of it that their windows cover
+    block by block, and windows."""
+
+    pixels: int
+    halo_px: int
+    windows: int
+
+
 @dataclass(frozen=True)
 class Plan:
     """The cut of a raster of `height` x `width` pixels, without the blocks of the indices
@@ -157,15 +170,44 @@ class Plan:
 
     def windows(self, block: Block) -> list[tuple[int, int]]:
         """First row and column of every window that touches the block, in reading order."""
-        rows = self.lattice.touching(self.height, block.row0, block.row1)
-        cols = self.lattice.touching(self.width, block.col0, block.col1)
+        rows, cols = self._starts(block)
         return [(row, col) for row in rows for col in cols]
 
     def halo(self, block: Block) -> tuple[int, int, int, int]:
         """Rows [r0, r1) and columns [c0, c1) that the block's windows cover together."""
-        windows = self.windows(block)
+        rows, cols = self._starts(block)
         side = self.lattice.window_px
-        return windows[0][0], windows[-1][0] + side, windows[0][1], windows[-1][1] + side
+        return rows[0], rows[-1] + side, cols[0], cols[-1] + side
+
+    def amounts(self, block: Block | None = None) -> Amounts:
+        """The work for one block, or for all of them."""
+        if block is not None:
+            rows, cols = self._starts(block)
+            top, bottom, left, right = self.halo(block)
+            pixels = block.shape[0] * block.shape[1]
+            return Amounts(pixels, (bottom - top) * (right - left), len(rows) * len(cols))
+        down, across = self._along(self.height), self._along(self.width)
+        # All at once: the amounts of a block are the product of those of its row and its column.
+        rest = np.array(sorted(self.left_out), dtype=np.int64)
+        spared = (down[rest // len(across)] * across[rest % len(across)]).sum(axis=0)
+        return Amounts(*map(int, down.sum(axis=0) * across.sum(axis=0) - spared))
+
+    def _starts(self, block: Block) -> tuple[range, range]:
+        """First rows and first columns of the windows that touch the block."""
+        return (
+            self.lattice.touching(self.height, block.row0, block.row1),
+            self.lattice.touching(self.width, block.col0, block.col1),
+        )
+
+    def _along(self, size_px: int) -> NDArray[np.int64]:
+        """`Amounts` along one axis, a row for every row (or column) of blocks."""
+        found = []
+        for start in range(0, size_px, self.block_px):
+            stop = min(start + self.block_px, size_px)
+            starts = self.lattice.touching(size_px, start, stop)
+            covered = starts[-1] - starts[0] + self.lattice.window_px
+            found.append(Amounts(stop - start, covered, len(starts)))
+        return np.array(found, dtype=np.int64)
 
 
 def mirrored(start: int, stop: int, size_px: int, ratio: Fraction) -> NDArray[np.int64]:
@@ -184,9 +226,37 @@ def mirrored(start: int, stop: int, size_px: int, ratio: Fraction) -> NDArray[np
     return np.where((positions >= 0) & (positions < count), positions, folded)
 
 
-def choose_block_px(bytes_per_px: float, budget: int, window_px: int) -> int:
-    """Largest block, at most `MAX_BLOCK_PX`, whose working memory stays within `budget` bytes."""
+@dataclass(frozen=True)
+class Footprint:
+    """What decides how much memory the arrays of a process take; `bocage.mapping.engine` has the
+    formula."""
+
+    read_bytes: float
+    """Per pixel of the map, of all sensors' numbers."""
+    input_bytes: float
+    """The same with masks of the holes that there may be."""
+    widest_bytes: float
+    """Of these, the sensor's that takes most: it is held twice while it is read."""
+    classes: int
+    """Classes of all tasks, scored or not."""
+    layer_bytes: int
+    """Per pixel of the map, of everything that is written."""
+
+    def total_bytes(self, lattice: Lattice, height_px: int, width_px: int) -> int:
+        """For blocks of that size, wherever they lie on the lattice."""
+        stride, side = lattice.stride_px, lattice.window_px
+        down, across = (-(-(size_px + side - 1) // stride) for size_px in (height_px, width_px))
+        halo_px = ((down - 1) * stride + side) * ((across - 1) * stride + side)
+        inputs = (2 * self.input_bytes + self.widest_bytes) * halo_px
+        reach = -(-side // stride)
+        held = (reach - 1) * across + reach
+        logits = 4 * self.classes * side**2 * held
+        return round(inputs + logits + 2 * (self.layer_bytes + 1) * height_px * width_px)
+
+
+def choose_block_px(footprint: Footprint, lattice: Lattice, budget: int) -> int:
+    """Largest block, at most `MAX_BLOCK_PX`, whose arrays stay within `budget` bytes."""
     side = MAX_BLOCK_PX
-    while side > BLOCK_STEP_PX and bytes_per_px * (side + window_px) ** 2 > budget:
+    while side > BLOCK_STEP_PX and footprint.total_bytes(lattice, side, side) > budget:
         side -= BLOCK_STEP_PX
     return side

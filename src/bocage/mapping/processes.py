@@ -6,8 +6,11 @@ another one. A block at which processes have died three times is listed as faile
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-from collections import Counter, deque
+import pickle
+import traceback
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -16,13 +19,16 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from bocage.errors import BocageError, DataError
+from bocage.mapping.handout import MAX_DEATHS, Handout
 from bocage.mapping.plan import Block
 from bocage.mapping.worker import Assignment, Outcome, Worker
 
-MAX_DEATHS = 3
-"""Processes that may die at a block before it is given up."""
+_MAX_STARTS = 2
+"""Processes that may end on a device, one after the other, before they are ready for blocks."""
 _AHEAD = 3
 """Blocks that a process holds: one written, one computed, one read."""
+_FAREWELL_S = 5.0
+"""What a process gets to end by itself when all is done."""
 
 
 @dataclass
@@ -30,8 +36,13 @@ class _Child:
     process: BaseProcess
     connection: Connection
     device: torch.device
-    held: deque[Block] = field(default_factory=deque)
-    dismissed: bool = False
+    start: int
+    """Which attempt at this device it is."""
+    held: list[Block] = field(default_factory=list)
+    ready: bool = False
+    running: bool = False
+    """Whether it waits for more blocks before it writes the last that it has."""
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def map_in_processes(
@@ -42,111 +53,137 @@ def map_in_processes(
 ) -> Iterator[Outcome]:
     """Map the blocks with one process per entry of `devices`; `seconds` gains their stages' time.
 
-    Raises `DataError` when a process cannot work at all, or the folder cannot be written to.
+    Raises `DataError` when no process can work at all, or the folder cannot be written to, and
+    `RuntimeError` with a process's traceback for a defect of this program.
     """
-    queue = deque(todo)
-    deaths: Counter[int] = Counter()
+    # As bytes: the pickler of multiprocessing would put every tensor into shared memory, of which
+    # containers have 64 MB, for the price of a file descriptor per tensor and process.
+    payload = pickle.dumps(assignment)
+    handout = Handout(todo)
     threads = max(1, torch.get_num_threads() // len(devices))
-    idle = deque(devices)
+    idle = deque((device, 1) for device in devices)
     children: list[_Child] = []
-    unused = 0
     try:
-        while queue or children:
-            while queue and idle:
-                children.append(_start(assignment, idle.popleft(), threads))
+        while len(handout) or any(child.held for child in children):
+            while len(handout) and idle:
+                children.append(_start(payload, *idle.popleft(), threads))
             for child in children:
-                _feed(child, queue)
-            ready = wait([child.connection for child in children])
-            for child in [c for c in children if c.connection in ready]:
+                _feed(child, handout)
+            heard = wait([child.connection for child in children])
+            for child in [c for c in children if c.connection in heard]:
                 try:
                     kind, value = child.connection.recv()
                 except (EOFError, ConnectionError):
                     children.remove(child)
-                    idle.append(child.device)
                     child.process.join()
-                    unused = unused + 1 if not child.held else 0
-                    if unused > MAX_DEATHS:
-                        raise DataError(
-                            "processes end before they map anything (exit status "
-                            f"{child.process.exitcode}). Is there enough memory for workers="
-                            f"{len(devices)}? Try workers=1."
-                        ) from None
-                    yield from _recover(child, queue, deaths)
+                    status = child.process.exitcode
+                    if child.ready:
+                        idle.append((child.device, 1))
+                        yield from handout.lost(
+                            child.held,
+                            f"{MAX_DEATHS} processes have died here (exit status {status}; -9 is "
+                            "often a lack of memory). Try a smaller block_px.",
+                        )
+                    elif child.start < _MAX_STARTS:
+                        idle.append((child.device, child.start + 1))
+                    elif not children and not idle:
+                        raise DataError(_never_ready(status, len(devices))) from None
                     continue
-                if kind == "outcome":
-                    index, reason = value
+                if kind == "ready":
+                    child.ready = True
+                elif kind == "outcome":
+                    index, reason, spent = value
+                    for stage, now in spent.items():
+                        more = now - child.seconds.get(stage, 0.0)
+                        seconds[stage] = seconds.get(stage, 0.0) + more
+                    child.seconds = spent
                     block = next(b for b in child.held if b.index == index)
                     child.held.remove(block)
                     yield Outcome(block, reason)
-                elif kind == "done":
-                    for stage, spent in value.items():
-                        seconds[stage] = seconds.get(stage, 0.0) + spent
-                    children.remove(child)
-                    idle.append(child.device)
-                    child.process.join()
-                else:
+                elif kind == "broken":
                     raise DataError(value)
+                else:
+                    raise RuntimeError(f"a process that maps blocks has failed:\n{value}")
+        _dismiss([child for child in children if child.ready])
     finally:
         for child in children:
             child.process.kill()
             child.process.join()
 
 
-def _start(assignment: Assignment, device: torch.device, threads: int) -> _Child:
+def _never_ready(status: int | None, workers: int) -> str:
+    return (
+        f"processes end before they can map anything (exit status {status}). A script that maps in "
+        'several processes does so under `if __name__ == "__main__":`. Else there may not be '
+        f"enough memory for workers={workers}: try workers=1."
+    )
+
+
+def _start(payload: bytes, device: torch.device, start: int, threads: int) -> _Child:
     # A forked process cannot use a GPU that its parent has touched, and inherits GDAL's locks.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(
-        target=_serve, args=(theirs, assignment, str(device), threads), daemon=True
+        target=_serve, args=(theirs, payload, str(device), threads), daemon=True
     )
     process.start()
     theirs.close()
-    return _Child(process, ours, device)
+    return _Child(process, ours, device, start)
 
 
-def _feed(child: _Child, queue: deque[Block]) -> None:
-    """Give a process what it may hold, and the word to end when there is no more."""
-    try:
-        while queue and len(child.held) < _AHEAD and not child.dismissed:
-            child.held.append(queue.popleft())
-            child.connection.send(child.held[-1].index)
-        if not queue and not child.dismissed:
-            child.dismissed = True
+def _feed(child: _Child, handout: Handout) -> None:
+    """Give a process what it may hold, and the word to finish that when there is no more."""
+    if not child.ready:
+        return
+    # One that dies meanwhile is found out when its end of the pipe is found closed.
+    with contextlib.suppress(ConnectionError):
+        if child.running or not child.held:
+            blocks = handout.fresh(_AHEAD - len(child.held))
+            child.held += blocks
+            child.running = child.running or bool(blocks)
+            for block in blocks:
+                child.connection.send(block.index)
+            if child.running and len(child.held) < _AHEAD:
+                child.running = False
+                child.connection.send(None)
+        if not child.held and (block_alone := handout.doubtful()) is not None:
+            child.held.append(block_alone)
+            child.connection.send(block_alone.index)
             child.connection.send(None)
-    except (BrokenPipeError, ConnectionError):
-        # It has died; what it held is recovered when its end of the pipe is found closed.
-        child.dismissed = True
 
 
-def _recover(child: _Child, queue: deque[Block], deaths: Counter[int]) -> Iterator[Outcome]:
-    """Put back what a dead process held, first the block that it was at."""
-    for block in reversed(child.held):
-        deaths[block.index] += 1
-        if deaths[block.index] < MAX_DEATHS:
-            queue.appendleft(block)
-        else:
-            status = child.process.exitcode
-            yield Outcome(
-                block,
-                f"{MAX_DEATHS} processes have died here (exit status {status}; -9 is often a lack "
-                "of memory). Try a smaller block_px.",
-            )
-    child.held.clear()
+def _dismiss(children: Sequence[_Child]) -> None:
+    """Let processes that hold nothing end by themselves."""
+    for child in children:
+        with contextlib.suppress(ConnectionError):
+            child.connection.send(None)
+    for child in children:
+        child.process.join(_FAREWELL_S)
 
 
-def _serve(connection: Connection, assignment: Assignment, device: str, threads: int) -> None:
-    """A process's life: blocks in and outcomes out, by number."""
+def _serve(connection: Connection, payload: bytes, device: str, threads: int) -> None:
+    """A process's life: blocks in and outcomes out, by number.
+
+    None ends a run of blocks, whose last is then finished; None instead of a run ends the process.
+    """
     torch.set_num_threads(threads)
-    blocks = {block.index: block for block in assignment.job.plan.blocks}
 
-    def incoming() -> Iterator[Block]:
-        while (index := connection.recv()) is not None:
+    def run_from(first: int) -> Iterator[Block]:
+        index: int | None = first
+        while index is not None:
             yield blocks[index]
+            index = connection.recv()
 
     try:
+        assignment: Assignment = pickle.loads(payload)
+        blocks = {block.index: block for block in assignment.job.plan.blocks}
         worker = Worker(assignment, torch.device(device))
-        for outcome in worker.run(incoming()):
-            connection.send(("outcome", (outcome.block.index, outcome.reason)))
-        connection.send(("done", worker.clock.seconds))
-    except BocageError as error:
+        connection.send(("ready", None))
+        while (first := connection.recv()) is not None:
+            for outcome in worker.run(run_from(first)):
+                told = (outcome.block.index, outcome.reason, dict(worker.clock.seconds))
+                connection.send(("outcome", told))
+    except (BocageError, OSError) as error:
         connection.send(("broken", str(error)))
+    except Exception:  # noqa: BLE001 - a defect, which the parent raises with this traceback
+        connection.send(("defect", traceback.format_exc()))

@@ -5,6 +5,7 @@ While the network is at one block, the next is read and the one before is writte
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from bocage.mapping.blend import Blender
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import averaged
 from bocage.mapping.job import Job
+from bocage.mapping.outputs import coverage_bits
 from bocage.mapping.plan import Block
 from bocage.mapping.predict import Predictor, batches, network_inputs, window_inputs
 from bocage.mapping.read import BlockInputs, block_coverage, read_block, windows_with_data
@@ -130,13 +132,16 @@ class Worker:
         self, block: Block, inputs: Future[BlockInputs]
     ) -> tuple[dict[str, NDArray[np.uint8]], int, tuple[str, ...]]:
         """The block's layers by stem, of how many windows, and what was met; tried twice."""
-        try:
+        with contextlib.suppress(*BLOCK_FAILURES):
             with self.clock.stage("wait"):
                 found = inputs.result()
             return self._compute(block, found)
-        except BLOCK_FAILURES:
-            # Once more: a full device or a share that hung for a moment is common.
-            return self._compute(block, self._read(block))
+        # Once more: a full device or a share that hung for a moment is common. Not within an
+        # `except`, which would keep what the first try had in memory.
+        found = None  # type: ignore[assignment]  # its memory goes, not its name
+        if self._predictor.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self._compute(block, self._read(block))
 
     def _compute(
         self, block: Block, inputs: BlockInputs
@@ -168,7 +173,7 @@ class Worker:
         layers: dict[str, NDArray[np.uint8]] = {}
         for layer in self._job.layers:
             if layer.product == "coverage":
-                layers[layer.stem] = block_coverage(inputs, block, self._job.inputs)
+                layers[layer.stem] = block_coverage(inputs, block, coverage_bits(self._job.inputs))
             else:
                 layers[layer.stem] = getattr(results[layer.task], layer.product)
         return layers, count, inputs.found

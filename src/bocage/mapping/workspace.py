@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,7 @@ Share = tuple[int, int]
 
 REPORT = "report.json"
 _PLAN = "plan.json"
-_TEMPORARY = re.compile(r"\.[\w-]+\.[0-9a-f]{8}(\.\w+)*")
+_TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}(\.\w+)*")
 """What `atomic_path` leaves of a file when the process is killed."""
 
 
@@ -92,6 +94,10 @@ class Workspace:
 
     def declare(self, share: Share, told: dict[str, Any]) -> None:
         """Write what one share of the work tells about itself."""
+        if not self.folder.is_dir():
+            raise DataError(
+                f"{self.out}: the map was finished while share {share[0]}/{share[1]} was at work."
+            )
         write_json(self.folder / f"share-{share[0]:04d}-of-{share[1]:04d}.json", told)
 
     def declared(self) -> list[dict[str, Any]]:
@@ -100,9 +106,9 @@ class Workspace:
 
     def clear_leftovers(self, stems: Sequence[str]) -> None:
         """Remove the temporaries of killed runs; never while another share is at work."""
-        of_maps = tuple(f".{stem}." for stem in stems)
+        starts = tuple(f".{name}." for name in (*stems, "blocks", "report", "stac", "stac-model"))
         for path in [*_entries(self.folder), *_entries(self.out)]:
-            ours = path.parent == self.folder or path.name.startswith(of_maps)
+            ours = path.parent == self.folder or path.name.startswith(starts)
             if ours and _TEMPORARY.fullmatch(path.name):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -110,7 +116,34 @@ class Workspace:
         """Write the report; blocks are kept only while some of them are missing."""
         write_json(self.out / REPORT, report.to_json())
         if not report.failed:
-            shutil.rmtree(self.folder)
+            self.discard_blocks()
+
+    @property
+    def finished(self) -> bool:
+        """Whether a whole map stands here."""
+        report = self.out / REPORT
+        return report.is_file() and not _read_json(report).get("failed")
+
+    def discard_blocks(self) -> None:
+        """Remove the blocks, so that at no moment a part of them looks like a run."""
+        if self.folder.exists():
+            rubbish = self.out / f".{self.folder.name}.{uuid.uuid4().hex[:8]}"
+            self.folder.rename(rubbish)
+            shutil.rmtree(rubbish)
+
+    def discard_map(self) -> None:
+        """Remove a report and the layers that it lists, with what stands beside them."""
+        report = self.out / REPORT
+        layers = _read_json(report).get("maps", {}) if report.is_file() else {}
+        report.unlink(missing_ok=True)
+        for file in layers.values():
+            layer = self.out / Path(file).name
+            for path in (
+                layer,
+                layer.with_suffix(".qml"),
+                layer.with_name(f"{layer.name}.aux.xml"),
+            ):
+                path.unlink(missing_ok=True)
 
 
 def open_workspace(
@@ -136,10 +169,9 @@ def open_workspace(
         )
     _check_folder(work, stems, overwrite)
     try:
-        if overwrite and work.folder.exists():
-            shutil.rmtree(work.folder)
         if overwrite:
-            (out / REPORT).unlink(missing_ok=True)
+            work.discard_map()
+            work.discard_blocks()
         work.folder.mkdir(parents=True, exist_ok=True)
         if alone:
             work.clear_leftovers(stems)
@@ -149,20 +181,35 @@ def open_workspace(
             "free space."
         ) from error
     stated = work.folder / _PLAN
-    if stated.is_file():
-        before = _read_json(stated)["request"]
-        # As the file gives it back: tuples are lists there.
-        now = json.loads(json.dumps(request))
-        changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-        if changed:
-            raise ConfigError(
-                f"{out}: holds blocks of an unfinished run that differs in: {', '.join(changed)}. "
-                "Repeat that run's command to go on with it, choose another folder, or set "
-                "overwrite=true to start anew."
-            )
-    else:
-        write_json(stated, {"request": request, "product": product})
+    if not stated.is_file():
+        _write_once(stated, {"request": request, "product": product})
+    # Read back even if it was written just now: another share may have been faster.
+    before = _read_json(stated)["request"]
+    # As the file gives it back: tuples are lists there.
+    now = json.loads(json.dumps(request))
+    changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    if changed:
+        raise ConfigError(
+            f"{out}: holds blocks of an unfinished run that differs in: {', '.join(changed)}. "
+            "Repeat that run's command to go on with it, choose another folder, or set "
+            "overwrite=true to start anew."
+        )
     return work
+
+
+def _write_once(target: Path, value: dict[str, Any]) -> None:
+    """Write a file whole, unless another process has been faster."""
+    ours = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
+    write_json(ours, value)
+    try:
+        os.link(ours, target)
+    except FileExistsError:
+        pass
+    except OSError:
+        # A file system without links: the last one wins there.
+        ours.replace(target)
+    finally:
+        ours.unlink(missing_ok=True)
 
 
 def _check_folder(work: Workspace, stems: Sequence[str], overwrite: bool) -> None:
@@ -170,15 +217,17 @@ def _check_folder(work: Workspace, stems: Sequence[str], overwrite: bool) -> Non
     out = work.out
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file. Name a folder for the map.")
-    begun = (work.folder / _PLAN).is_file()
-    if not begun and any(not _TEMPORARY.fullmatch(p.name) for p in _entries(work.folder)):
+    # One look: another share may write the plan at any moment.
+    names = {path.name for path in _entries(work.folder)}
+    if _PLAN not in names and not all(map(_TEMPORARY.fullmatch, names)):
         raise ConfigError(
             f"{work.folder}: holds files that are not of a mapping run. Choose another folder."
         )
     if overwrite:
         return
-    report = out / REPORT
-    if report.is_file() and not _read_json(report).get("failed"):
+    if work.finished:
+        # A run that was killed after its report may have left them.
+        work.discard_blocks()
         raise ConfigError(
             f"{out}: holds a finished map. Choose another folder, or set overwrite=true."
         )

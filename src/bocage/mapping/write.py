@@ -23,7 +23,6 @@ from bocage.mapping.outputs import Layer
 from bocage.mapping.plan import BLOCK_STEP_PX, Block
 from bocage.rasters import GDAL_OPTIONS, Grid
 
-
 _WRITING = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": GDAL_OPTIONS["GDAL_CACHEMAX"]}
 
 
@@ -67,7 +66,17 @@ def write_cog(
     """
     mosaic = scratch / f"{layer.stem}.vrt"
     write_text(mosaic, _mosaic_xml(layer, grid, parts))
-    options = {
+    with _gdal_errors(target):
+        with atomic_path(target) as temporary, rasterio.Env(**_WRITING):
+            rasterio.shutil.copy(mosaic, temporary, driver="COG", **cog_options(layer))
+            _check_whole(temporary, target)
+        if layer.classes:
+            write_text(target.with_name(f"{target.name}.aux.xml"), _category_xml(layer))
+
+
+def cog_options(layer: Layer) -> dict[str, Any]:
+    """What GDAL's COG driver is told of a layer."""
+    return {
         "blocksize": BLOCK_STEP_PX,
         "compress": "deflate",  # every reader has it, ZSTD not
         # Probabilities are noise to a compressor: effort doubles the time and saves a hundredth.
@@ -77,12 +86,6 @@ def write_cog(
         "bigtiff": "IF_SAFER",
         "num_threads": "ALL_CPUS",
     }
-    with _gdal_errors(target):
-        with atomic_path(target) as temporary, rasterio.Env(**_WRITING):
-            rasterio.shutil.copy(mosaic, temporary, driver="COG", **options)
-            _check_whole(temporary, target)
-        if layer.classes:
-            write_text(target.with_name(f"{target.name}.aux.xml"), _category_xml(layer))
 
 
 def _check_whole(temporary: Path, target: Path) -> None:

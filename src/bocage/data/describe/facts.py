@@ -98,10 +98,14 @@ class Description:
 def describe_index(index: PatchIndex) -> Description:
     """Describe a dataset; no file of it is opened. Sensors without dates are left out.
 
-    So is the class list of the challenges: it is land cover's under other names.
+    So are tasks that read the labels of an earlier one: the challenges' class list is land cover's
+    under other names.
     """
     years, counts = np.unique(index.table.column("year").to_numpy(), return_counts=True)
-    classes = {task.name: facts for task in TASKS.values() if (facts := _classes(index, task.name))}
+    firsts: dict[tuple[str, int], str] = {}
+    for task in TASKS.values():
+        firsts.setdefault((task.label_set, task.band), task.name)
+    classes = {name: facts for name in firsts.values() if (facts := _classes(index, name))}
     series = [c.removeprefix(_DATES) for c in index.table.column_names if c.startswith(_DATES)]
     dated = ((name, _dates(index, name)) for name in series)
     dates = {name: facts for name, facts in dated if facts is not None}

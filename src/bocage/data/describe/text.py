@@ -18,7 +18,7 @@ def text_lines(d: Description) -> list[str]:
 
 def _whole(d: Description) -> Iterator[str]:
     yield f"{d.patches:,} patches, {d.rois:,} ROIs, {len(d.domains):,} domains ({d.layout})"
-    yield "years: " + ", ".join(f"{year} {count:,}" for year, count in d.years.items())
+    yield "years: " + ", ".join(f"{year} ({count:,})" for year, count in d.years.items())
     for name, patches in d.products.items():
         yield f"  {name:<24}{patches:>10,} patches  {patches / d.patches:6.1%}"
 
@@ -94,10 +94,10 @@ def split_lines(column: str, facts: SplitFacts) -> Iterator[str]:
 
 
 def _part(name: str, p: PartFacts) -> Iterator[str]:
-    years = ", ".join(f"{year} {count:,}" for year, count in p.years.items())
+    years = ", ".join(f"{year} ({count:,})" for year, count in p.years.items())
     yield (
         f"  {name:<8}{p.patches:>10,} patches {p.share:6.1%}{p.rois:>8,} ROIs{p.domains:>5} "
-        f"domains   {years}"
+        f"{'domain' if p.domains == 1 else 'domains':<10}{years}"
     )
     dates = [f"{n} {number:.1f}" for n, number in p.dates.items() if number]
     dates += [f"clear {n} {number:.1f}" for n, number in p.clear_dates.items()]

@@ -77,9 +77,13 @@ def picture_panel(title: str, picture: NDArray[np.float64]) -> Panel:
 def heights_panel(
     modality: Modality, image: NDArray[Any], valid: NDArray[np.bool_] | None
 ) -> Panel:
-    """Height above ground with its scale."""
-    dsm, dtm = (image[i].astype(np.float64) for i in modality.band_indices(("dsm", "dtm")))
-    height = np.where(np.ones(dsm.shape, bool) if valid is None else valid, dsm - dtm, np.nan)
+    """Height above ground with its scale, as it is stored or surface minus terrain."""
+    if modality.quantity == "height":
+        above = image[0] * modality.scale
+    else:
+        dsm, dtm = (image[i].astype(np.float64) for i in modality.band_indices(("dsm", "dtm")))
+        above = dsm - dtm
+    height = above if valid is None else np.where(valid, above, np.nan)
 
     def draw(axes: Axes) -> None:
         shown = axes.imshow(height, cmap="viridis")

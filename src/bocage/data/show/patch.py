@@ -84,6 +84,8 @@ def _panels(sample: Sample) -> list[Panel]:
         hole = sample.valid.get(name)
         if modality.quantity == "elevation":
             panels += [heights_panel(modality, image, hole), hillshade_panel(modality, image, hole)]
+        elif modality.quantity == "height":
+            panels.append(heights_panel(modality, image, hole))
         else:
             panels.append(picture_panel(name, display(modality, image, hole)))
     for name, series in sample.series.items():

@@ -85,9 +85,8 @@ def show_roi(root: Path, index: PatchIndex, roi: str, out_png: Path) -> None:
     first = placed[0]
     missing = f", {unread} of them unreadable" if unread else ""
     size = f"{mosaic.ground[0]:,.0f} x {mosaic.ground[1]:,.0f} m"
-    figure.suptitle(
-        f"{first.domain} {first.roi}: {len(placed)} patches{missing}, {size}", fontsize=11
-    )
+    patches = "1 patch" if len(placed) == 1 else f"{len(placed)} patches"
+    figure.suptitle(f"{first.domain} {first.roi}: {patches}{missing}, {size}", fontsize=11)
     save(figure, out_png)
 
 

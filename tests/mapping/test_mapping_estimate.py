@@ -1,0 +1,144 @@
+"""What `--plan-only` says, against what a run does: blocks, windows, bytes and memory."""
+
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mapping_command import run_map
+from mapping_stubs import Moody, aerial, bundle, task, write_raster
+
+from bocage.errors import DataError
+from bocage.mapping import MapConfig, Source, estimate_map, map_area
+from bocage.mapping.blend import Blender, TaskOutput
+from bocage.mapping.job import footprint, prepare
+from bocage.mapping.plan import Footprint, Plan, make_lattice
+from bocage.mapping.read import BlockInputs, read_block
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.mark.integration
+def test_the_plan_says_what_the_run_does(tmp_path: Path):
+    path = write_raster(tmp_path / "a.tif", aerial(1100, 600, high=255))
+    sources, config = [Source("aerial", path)], MapConfig(overlap_px=16, block_px=512)
+    said = estimate_map(bundle(Moody()), sources, config)
+    done = map_area(bundle(Moody()), sources, tmp_path / "out", config)
+    assert (said.blocks, said.windows) == (done.blocks, done.windows)
+    assert (said.height, said.width, said.km2) == (1100, 600, pytest.approx(done.km2))
+    assert said.device == done.device
+    assert said.written_bytes == 2 * 1100 * 600  # classes and confidence
+    # Four bands, once and with the margins of six blocks.
+    assert 1 < said.read_bytes / (4 * 1100 * 600) < 1.5
+    assert said.sample_px == 512 * 512
+    assert list(said.seconds) == [
+        "start", "read", "prepare", "network", "blend", "write", "finish"
+    ]  # fmt: skip
+    assert min(said.seconds.values()) > 0
+    assert said.total_s == pytest.approx(sum(said.seconds.values()))
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tif", "out"}
+
+
+@pytest.mark.integration
+def test_a_sample_is_looked_for_where_there_is_imagery(tmp_path: Path):
+    image = aerial(1024, 2048, high=255)
+    image[:, :, 1024:] = 0
+    path = write_raster(tmp_path / "a.tif", image, nodata=0)
+    config = MapConfig(block_px=512)
+    said = estimate_map(bundle(Moody()), [Source("aerial", path)], config)
+    assert said.seconds["network"] > 0
+    image[:] = 0
+    path = write_raster(tmp_path / "b.tif", image, nodata=0)
+    with pytest.raises(DataError, match="no sample of the area could be mapped: it has no imagery"):
+        estimate_map(bundle(Moody()), [Source("aerial", path)], config)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        (["--shard", "2/8"], "--shard 2/8"),
+        (["--engine", "ray"], "--engine ray"),
+        (["--address", "head:6379"], "--address head:6379"),
+    ],
+)
+def test_options_that_change_nothing_are_refused(tmp_path: Path, option, named):
+    result = run_map(tmp_path / "no.safetensors", "-o", tmp_path / "out", "--plan-only", *option)
+    assert result.code == 2
+    assert f"Leave out {named}" in " ".join(result.err.split())
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("window", "overlap"), [(64, 0), (64, 16), (64, 32), (60, 40), (64, 56)])
+def test_no_more_logits_are_held_than_the_formula_says(window, overlap):
+    """Also with an overlap above half a window, where a pixel is seen from more than two rows."""
+    lattice = make_lattice(window, 1, window, overlap)
+    plan = Plan(700, 768, lattice, 256)
+    blender = Blender(lattice, [TaskOutput("t", "t", 3, (0, 1), (0, 1))], torch.device("cpu"))
+    logits_bytes = 4 * 3 * window**2
+    for block in plan.blocks[3:5]:
+        blender.begin(block, None)
+        alive: list[weakref.ref] = []
+        most = 0
+        for row, col in plan.windows(block):
+            logits = torch.zeros(3, window, window)
+            alive.append(weakref.ref(logits))
+            most = max(most, sum(ref() is not None for ref in alive))
+            blender.add(row, col, {"t": logits})
+            del logits
+        blender.finish()
+        gc.collect()
+        assert not any(ref() is not None for ref in alive)
+        said = Footprint(0, 0, 0, 3, -1).total_bytes(lattice, *block.shape)
+        assert most * logits_bytes <= said
+    # Not far above it either, in a block that lies in the middle of more.
+    assert said <= (most + 1) * logits_bytes * 1.35
+
+
+def held_bytes(inputs: BlockInputs) -> int:
+    series = [
+        array
+        for one in inputs.series.values()
+        for array in (one.values, one.snow_cloud, one.valid)
+        if array is not None
+    ]
+    return sum(a.nbytes for a in [*inputs.images.values(), *inputs.valid.values(), *series])
+
+
+@pytest.mark.integration
+def test_inputs_are_as_large_as_the_formula_says(tmp_path: Path):
+    """A photograph with holes beside a series with a snow and cloud mask, at the map's edge too."""
+    dates = tmp_path / "dates.txt"
+    dates.write_text("20230105\n20230405\n20230705\n")
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 200, (4, 1280, 1024), dtype=np.uint8)
+    series = rng.integers(0, 3000, (30, 25, 20)).astype(np.uint16)
+    clouds = rng.integers(0, 2, (6, 25, 20)).astype(np.uint16)
+    sources = [
+        Source("aerial", write_raster(tmp_path / "a.tif", image, nodata=7)),
+        Source(
+            "SENTINEL2_TS",
+            write_raster(tmp_path / "s2.tif", series, 10.24),
+            dates=dates,
+            mask=write_raster(tmp_path / "m.tif", clouds, 10.24),
+        ),
+    ]
+    network = bundle(Moody(), ("AERIAL_RGBI", "SENTINEL2_TS"), tile_px=512, tasks=(task(count=5),))
+    config = MapConfig(block_px=512, check_values=False, confidence=False)
+    job = prepare([network], sources, config)
+    needs = footprint(job.sensors, job.grids, job.tasks, job.layers)
+    series_bytes = 3 * (10 * 2 + 2 * 2 + 1) / 51.2**2
+    assert needs.input_bytes == pytest.approx(4 + 1 + series_bytes)
+    assert needs.read_bytes == pytest.approx(4 + 3 * (10 * 2 + 2 * 2) / 51.2**2)
+    assert needs.widest_bytes == 5
+    assert (needs.classes, needs.layer_bytes) == (5, 2)  # classes and coverage
+    for block in job.plan.blocks:
+        top, bottom, left, right = job.plan.halo(block)
+        inputs = read_block(job.sensors, job.grids, job.plan, block, job.target)
+        said = needs.input_bytes * (bottom - top) * (right - left)
+        assert 0.9 * said < held_bytes(inputs) <= said
