@@ -27,16 +27,20 @@ MIN_PER_STRATUM = 2
 class AreaEstimate:
     """Shares of the classes in an area, and how good its map is; all in 0 to 1.
 
-    `share_K` are estimated shares, `se_K` their standard errors, from which `quantile` makes
-    intervals. `open_K` are shares of the map whose class the sample says nothing of: they count as
-    what they are mapped as, and widen every interval by all that they could be instead. `users_K`,
-    `producers_K` and `overall` are accuracies with their standard errors, NaN where undefined.
+    `share_K` are estimated shares, `se_K` their standard errors, `below_K` and `above_K` how far
+    the interval reaches to both sides. `open_K` are shares of the map whose class the sample says
+    nothing of: they count as what they are mapped as, and widen every interval by all that they
+    could be instead. `quantile` times a standard error is half the interval of an accuracy.
+    `users_K`, `producers_K` and `overall` are accuracies with their standard errors, NaN where
+    undefined.
     `design_effect` is the variance over that of as many independent units, mean over the classes
     weighted by that variance; 1 without clusters.
     """
 
     share_K: Floats
     se_K: Floats
+    below_K: Floats
+    above_K: Floats
     open_K: Floats
     users_K: Floats
     users_se_K: Floats
@@ -49,14 +53,19 @@ class AreaEstimate:
 
     def interval(self) -> tuple[Floats, Floats]:
         """Lower and upper ends of the shares, (K,) each, within 0 to 1."""
-        half = self.quantile * self.se_K
-        low = self.share_K - self.open_K - half
-        high = self.share_K + (self.open_K.sum() - self.open_K) + half
+        low = self.share_K - self.open_K - self.below_K
+        high = self.share_K + (self.open_K.sum() - self.open_K) + self.above_K
         return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
 
 def stratified(counts_KK: NDArray[np.integer], weight_K: Floats, level: float) -> AreaEstimate:
     """The estimator for a sample of independent units, drawn at random within each map class.
+
+    Shares and standard errors are those of Olofsson et al. 2014. The interval is not share ± z
+    standard errors, which is 0 ± 0 for a class that no unit has met, however much of it may hide:
+    Wilson's intervals of the rates (1927) are put together by their distances from the estimates
+    (MOVER: Zou & Donner 2008, "Construction of confidence limits about effect measures", Statistics
+    in Medicine 27). For classes that are met often both are the same.
 
     Args:
         counts_KK: Sample units by map class (rows) and reference class (columns).
@@ -77,9 +86,12 @@ def stratified(counts_KK: NDArray[np.integer], weight_K: Floats, level: float) -
         np.where(share > 0, share, np.nan) ** 2
     )
     open_K = np.where(known, 0.0, weight_K)
+    low_KK, high_KK = _wilson(rate, np.maximum(size, 1)[:, None], level)
     return AreaEstimate(
         share_K=share + open_K,
         se_K=np.sqrt((weight[:, None] ** 2 * spread).sum(axis=0)),
+        below_K=np.sqrt((weight[:, None] ** 2 * (rate - low_KK) ** 2).sum(axis=0)),
+        above_K=np.sqrt((weight[:, None] ** 2 * (high_KK - rate) ** 2).sum(axis=0)),
         open_K=open_K,
         users_K=users,
         users_se_K=np.where(known, np.sqrt(own), np.nan),
@@ -135,9 +147,12 @@ def clustered(
         users_DK = own_DK / weight
     se_K = error(share_DK)
     independent = float((plain.se_K**2).sum())
+    quantile = student_quantile(level, clusters - 1)
     return AreaEstimate(
         share_K=plain.share_K,
         se_K=se_K,
+        below_K=quantile * se_K,
+        above_K=quantile * se_K,
         open_K=plain.open_K,
         users_K=plain.users_K,
         users_se_K=error(users_DK),
@@ -145,7 +160,7 @@ def clustered(
         producers_se_K=error(producers_DK),
         overall=plain.overall,
         overall_se=float(error(own_DK.sum(axis=1))),
-        quantile=student_quantile(level, clusters - 1),
+        quantile=quantile,
         design_effect=float((se_K**2).sum()) / independent if independent else 1.0,
     )
 
@@ -159,6 +174,16 @@ def student_quantile(level: float, dof: int) -> float:
     density = np.cos(angle) ** (dof - 1)
     mass = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
     return float(np.sqrt(dof) * np.tan(np.interp(level, mass / mass[-1], angle)))
+
+
+def _wilson(rate: Floats, size: Floats, level: float) -> tuple[Floats, Floats]:
+    """Wilson's score interval of a rate that was found among `size` units."""
+    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    middle = rate + z2 / (2 * size)
+    half = np.sqrt(z2 * (rate * (1 - rate) / size + z2 / (4 * size**2)))
+    low: Floats = (middle - half) / (1 + z2 / size)
+    high: Floats = (middle + half) / (1 + z2 / size)
+    return low, high
 
 
 def _rates(counts_KK: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
