@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
@@ -39,9 +40,27 @@ def ray_cluster(address: str | None) -> Iterator[Any]:
 
     started = not ray.is_initialized()
     if started:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        _check_address(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        except ConnectionError as error:
+            raise ConfigError(f"address={address}: no Ray cluster answers ({error}).") from error
     try:
         yield ray
     finally:
         if started:
             ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """`ConfigError` where nobody listens: Ray itself would wait there without end."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ConfigError(
+            f"address={address}: no Ray cluster answers there ({error}). Start one with 'ray start "
+            "--head --port=6379', and give its machine and port."
+        ) from error

@@ -360,3 +360,11 @@ def test_a_share_without_any_good_block_still_tells_why(tmp_path: Path, sources)
     map_area(bundle(Moody()), sources, out, CONFIG, share=(1, 9))
     merged = merge_shares(out, partial=True)
     assert "out of sorts" in {f.index: f.reason for f in merged.failed}[1]
+
+
+def test_an_address_where_no_cluster_is(tmp_path: Path, sources):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with pytest.raises(ConfigError, match=r"address=127.0.0.1:1: no Ray cluster answers there"):
+        map_area(
+            bundle(Moody()), sources, tmp_path / "out", CONFIG, engine="ray", address="127.0.0.1:1"
+        )

@@ -1,19 +1,20 @@
 """Blocks on a Ray cluster: an actor per GPU, or per core where there is none.
 
 All machines see the sources and the output folder under the same paths. An actor that is lost is
-started anew by Ray; the blocks that it was at are given out again.
+replaced; the blocks that it was at are given out again, alone.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
 from bocage.cluster import ray_cluster
-from bocage.mapping.handout import MAX_DEATHS
+from bocage.errors import DataError
+from bocage.mapping.handout import MAX_DEATHS, Handout
 from bocage.mapping.plan import Block
 from bocage.mapping.worker import Assignment, Outcome, Worker
 
@@ -42,60 +43,74 @@ def _map(
 ) -> Iterator[Outcome]:
     on_gpu = device.type == "cuda"
     available = ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)
-    count = assignment.config.workers or max(1, int(available))
-    remote = ray.remote(num_gpus=1, num_cpus=0) if on_gpu else ray.remote(num_cpus=1)
+    count = min(assignment.config.workers or max(1, int(available)), len(todo))
+    # An actor that is lost is replaced here and not by Ray, which fails all calls while it restarts
+    # one: that one would get block after block.
+    resources = {"num_gpus": 1, "num_cpus": 0} if on_gpu else {"num_cpus": 1}
+    actor_class = ray.remote(**resources, max_restarts=0)(_Actor)
     shared = ray.put(assignment)
-    actor_class = remote(_Actor)
-    count = min(count, len(todo))
-    actors = deque(
-        actor_class.options(max_restarts=-1).remote(shared, device.type) for _ in range(count)
-    )
-    queue, deaths = deque(todo), Counter[int]()
-    # Small parts at the end, so that no actor is left with four blocks while the others wait.
-    part = max(1, min(_TOGETHER, len(todo) // (2 * count)))
+    opening: dict[Any, Any] = {}
+    idle: deque[Any] = deque()
     running: dict[Any, tuple[Any, list[Block]]] = {}
-    while queue or running:
-        while queue and actors:
-            blocks = [queue.popleft() for _ in range(min(part, len(queue)))]
-            actor = actors.popleft()
+
+    def start() -> None:
+        actor = actor_class.remote()
+        opening[actor.open.remote(shared, device.type)] = actor
+
+    for _ in range(count):
+        start()
+    handout, unopened = Handout(todo), 0
+    while len(handout) or running:
+        while idle and len(handout):
+            # Small parts at the end, so that no actor has four blocks while the others wait.
+            part = max(1, min(_TOGETHER, len(handout) // (2 * count)))
+            blocks = handout.fresh(part)
+            if not blocks:
+                doubtful = handout.doubtful()
+                assert doubtful is not None
+                blocks = [doubtful]
+            actor = idle.popleft()
             running[actor.map.remote([b.index for b in blocks])] = (actor, blocks)
-        ready, _ = ray.wait(list(running), num_returns=1)
-        actor, blocks = running.pop(ready[0])
-        actors.append(actor)
+        (ready,), _ = ray.wait([*running, *opening], num_returns=1)
+        opened = opening.pop(ready, None)
+        actor, blocks = running.pop(ready, (opened, []))
         try:
-            reasons, spent = ray.get(ready[0])
+            found = ray.get(ready)
+        except ray.exceptions.RayTaskError as error:
+            # As it was raised there: a `DataError` of a folder that cannot be written, a defect.
+            raise (error.cause or error) from None
         except ray.exceptions.RayActorError as error:
-            yield from _recover(blocks, queue, deaths, str(error))
+            unopened += opened is not None
+            if unopened > MAX_DEATHS * count:
+                raise DataError(
+                    f"actors are lost before they map anything ({str(error)[:500]}). Is there "
+                    "enough memory for one per core? Set workers=… lower."
+                ) from error
+            reason = f"{MAX_DEATHS} actors were lost here. The last: {str(error)[:800]}"
+            yield from handout.lost(blocks, reason)
+            start()
             continue
-        for stage, value in spent.items():
-            seconds[stage] = seconds.get(stage, 0.0) + value
-        for block, reason in zip(blocks, reasons, strict=True):
-            yield Outcome(block, reason)
-
-
-def _recover(
-    blocks: Sequence[Block], queue: deque[Block], deaths: Counter[int], why: str
-) -> Iterator[Outcome]:
-    for block in blocks:
-        deaths[block.index] += 1
-        if deaths[block.index] < MAX_DEATHS:
-            queue.append(block)
-        else:
-            yield Outcome(block, f"{MAX_DEATHS} actors were lost here. The last: {why[:800]}")
+        idle.append(actor)
+        if opened is None:
+            reasons, spent = found
+            for stage, value in spent.items():
+                seconds[stage] = seconds.get(stage, 0.0) + value
+            for block, why in zip(blocks, reasons, strict=True):
+                yield Outcome(block, why)
 
 
 class _Actor:
     """A worker that is alive between calls: the network is sent and opened once."""
 
-    def __init__(self, assignment: Assignment, device: str) -> None:
+    def open(self, assignment: Assignment, device: str) -> None:
+        """Make it ready; not in `__init__`, whose errors would not arrive as what they are."""
         self._blocks = {block.index: block for block in assignment.job.plan.blocks}
         self._worker = Worker(assignment, torch.device(device))
 
     def map(self, indices: Sequence[int]) -> tuple[list[str | None], dict[str, float]]:
         """Reasons of failure of the blocks, in their order, and the seconds spent by stage."""
         before = dict(self._worker.clock.seconds)
-        found = {
-            o.block.index: o.reason for o in self._worker.run(self._blocks[i] for i in indices)
-        }
+        outcomes = self._worker.run(self._blocks[i] for i in indices)
+        found = {outcome.block.index: outcome.reason for outcome in outcomes}
         now = self._worker.clock.seconds
         return [found[i] for i in indices], {stage: now[stage] - before[stage] for stage in now}
