@@ -212,7 +212,9 @@ def test_a_resumed_run_exports_nothing_and_gives_the_same_bytes(
     with pytest.raises(ConfigError, match=r"differs in: backend"):
         map_area(bundle, sources, out, config("openvino", block_px=512))
     report = map_area(bundle, sources, out, plan)
-    assert (report.blocks, report.blocks_resumed) == (2, 1)
+    # The second block was under way when the first was reported, and may have been kept.
+    assert report.blocks == 2
+    assert report.blocks_resumed in (1, 2)
     assert len(exports) == 2
     for path in report.maps.values():
         assert Path(path).read_bytes() == (tmp_path / "whole" / Path(path).name).read_bytes()

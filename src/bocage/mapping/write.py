@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # what copying raises is not rasterio's own
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
-from tifffile import TiffFile
+from tifffile import TiffFile, TiffFileError
 
 from bocage.errors import DataError
 from bocage.files import atomic_path, write_text
@@ -91,13 +91,16 @@ def cog_options(layer: Layer) -> dict[str, Any]:
 def _check_whole(temporary: Path, target: Path) -> None:
     """Refuse a file whose tiles lie beyond its end: a full disk that GDAL did not tell of."""
     size = temporary.stat().st_size
-    with TiffFile(temporary) as tiff:
-        ends = [
-            offset + count
-            for page in tiff.pages
-            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
-        ]
-    if max(ends) > size:
+    try:
+        with TiffFile(temporary) as tiff:
+            ends = [
+                offset + count
+                for page in tiff.pages
+                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+            ]
+    except TiffFileError:
+        ends = []
+    if not ends or max(ends) > size:
         raise DataError(
             f"{target}: could not be written whole (the disk is full, or a limit is reached). Make "
             "room, then run the same command again."
