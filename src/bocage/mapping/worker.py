@@ -106,7 +106,7 @@ class Worker:
                 block, inputs = ahead
                 ahead = self._ask(reader, source)
                 try:
-                    made = self._first_try(block, inputs)
+                    made = self._try_twice(block, inputs)
                 except BrokenTileError:
                     raise  # missing_tiles=stop
                 except BLOCK_FAILURES as error:
@@ -128,7 +128,7 @@ class Worker:
             job = self._job
             return read_block(job.sensors, job.grids, job.plan, block, job.target)
 
-    def _first_try(
+    def _try_twice(
         self, block: Block, inputs: Future[BlockInputs]
     ) -> tuple[dict[str, NDArray[np.uint8]], int, tuple[str, ...]]:
         """The block's layers by stem, of how many windows, and what was met; tried twice."""
@@ -137,8 +137,7 @@ class Worker:
                 found = inputs.result()
             return self._compute(block, found)
         # Once more: a full device or a share that hung for a moment is common. Not within an
-        # `except`, which would keep what the first try had in memory.
-        found = None  # type: ignore[assignment]  # its memory goes, not its name
+        # `except`, whose traceback would keep the first try's tensors.
         if self._predictor.device.type == "cuda":
             torch.cuda.empty_cache()
         return self._compute(block, self._read(block))
