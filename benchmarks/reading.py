@@ -75,7 +75,10 @@ def run() -> list[Row]:
         subset = dataset(fast, "packed", *few)
         rows.append(_alone("read, packed fast, photograph and land cover", subset, plain))
         rows.append(_alone("read, packed fast, cold", packed, every, (fast, root)))
-        rows.append(_threads(packed, every))
+        rows += [
+            _threads(f"read, {name}, two threads", ways[name], every)
+            for name in ("GeoTIFF", "packed fast")
+        ]
         rows.append(_processes(packed, every))
         rows.append(_device_bytes(packed, every))
         rows.append(_first_sample(fast))
@@ -153,11 +156,11 @@ def _alone(
     return Row(name, fast, slow, slow / fast, unit, (min(ratios), max(ratios)))
 
 
-def _threads(ours: PatchDataset, baseline: Naive) -> Row:
+def _threads(name: str, ours: PatchDataset, baseline: Naive) -> Row:
     places = [i % PATCHES for i in range(EPOCH)]
     with ThreadPoolExecutor(2) as pool:
         return compare(
-            "read, packed fast, two threads",
+            name,
             lambda: list(pool.map(lambda i: batch(ours, i), places)),
             lambda: list(pool.map(baseline.__getitem__, places)),
             rounds=3,

@@ -1,8 +1,9 @@
-"""Small Sentinel-2 files: GeoTIFFs, items of a catalogue, NetCDF cubes."""
+"""Small Sentinel-2 files: GeoTIFFs, items of a catalogue, NetCDF and Zarr cubes."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import rasterio
+import zarr
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
@@ -125,4 +127,62 @@ def write_cube(
             else:
                 variable("reflectance", frames.swapaxes(0, 1), band, time, y, x)
         assert count == len(days)
+    return path
+
+
+def write_store(
+    path: Path,
+    frames: np.ndarray,
+    days: Sequence[float],
+    *,
+    version: int = 3,
+    consolidated: bool = False,
+    order: str = "variables",
+    units: str = "days since 2021-04-01",
+    chunks: tuple[int, int] = (6, 5),
+    north_up: bool = True,
+    group: str = "",
+    **options: Any,
+) -> Path:
+    """The same as `write_cube` as a Zarr store, as xarray and rioxarray lay it out.
+
+    `options` are attributes of the imagery, and what `create_array` takes (compressors, shards).
+    """
+    count, _, height, width = frames.shape
+    known = {"compressors", "shards", "fill_value"}
+    made = {key: options.pop(key) for key in known & set(options)}
+    root = zarr.open_group(path, mode="w", zarr_format=version)
+    place = root.require_group(group) if group else root
+
+    def array(name: str, values: np.ndarray, dims: Sequence[str], **words: Any) -> None:
+        attributes = words.pop("attributes", {})
+        if version == 2:
+            attributes["_ARRAY_DIMENSIONS"] = list(dims)
+        else:
+            words["dimension_names"] = dims
+        words.setdefault("chunks", values.shape)
+        place.create_array(name, data=values, attributes=attributes, **words)
+
+    array("time", np.asarray(days), ["time"], attributes={"units": units})
+    array("time_bounds", np.zeros((count, 2)), ["time", "nv"])
+    y = TOP - PIXEL * (np.arange(height) + 0.5)
+    array("y", y if north_up else y[::-1].copy(), ["y"])
+    array("x", LEFT + PIXEL * (np.arange(width) + 0.5), ["x"])
+    mapping = {"crs_wkt": CRS.from_epsg(2154).to_wkt()}
+    array("spatial_ref", np.array(0), [], attributes=mapping)
+    frames = frames if north_up else frames[..., ::-1, :]
+    words = {"attributes": {"grid_mapping": "spatial_ref", **options}, **made}
+    if order == "variables":
+        for place_, name in enumerate(BANDS):
+            one = {**words, "attributes": dict(words["attributes"])}
+            array(name, frames[:, place_], ["time", "y", "x"], chunks=(2, *chunks), **one)
+    else:
+        dims = order.split("-")
+        values = frames if dims[0] == "time" else frames.swapaxes(0, 1)
+        array("reflectance", values, [*dims, "y", "x"], chunks=(1, 4, *chunks), **words)
+    if consolidated:
+        with warnings.catch_warnings():
+            # Version 3 has no consolidated metadata in its text; everybody writes them.
+            warnings.simplefilter("ignore")
+            zarr.consolidate_metadata(path)
     return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 from bocage.cli.app import app
 from bocage.config import load_config, parse_options
 from bocage.data import PatchIndex, get_layout
+from bocage.data.show.examples import find_class
 from bocage.data.territory.config import TerritoryConfig
 from bocage.data.territory.cut import cut_territory
 from bocage.errors import BocageError, ConfigError, DataError
@@ -340,3 +343,32 @@ def test_real_orthophoto_and_polygons(real_data: Path, tmp_path: Path) -> None:
     counts = index.class_counts(get_task(str(tmp_path / "out" / "classes.yaml"))).sum(axis=0)
     assert (counts > 0).sum() >= 2
     assert index[0].epsg == 2953
+
+
+def test_a_class_list_of_ones_own_goes_along(land: Path, tmp_path: Path) -> None:
+    """Packed, moved away from everything it was made of, it is described, shown and verified."""
+    out = tmp_path / "out"
+    cut_territory(request(land), out)
+    moved = tmp_path / "moved"
+    shutil.copytree(out / "patches", moved)
+    shutil.rmtree(out)
+    (task,) = get_layout("packed").own_tasks(moved)
+    assert [c.name for c in task.nomenclature] == ["meadow", "wheat"]
+    commands = {
+        "describe": [moved, "--layout", "packed", "-o", tmp_path / "described"],
+        "show 0-0": ["--root", moved, "--layout", "packed", "-o", tmp_path / "patch.png"],
+        "show": ["--class", "wheat", "--root", moved, "--layout", "packed",
+                 "--index", moved / "index.parquet", "-o", tmp_path / "wheat.png"],
+        # Pixels of half a metre are no mistake: the territory has them.
+        "verify": [moved, "--layout", "packed", "-o", tmp_path / "found", "--workers", 1],
+    }  # fmt: skip
+    for command, words in commands.items():
+        done = CliRunner().invoke(app, ["data", *command.split(), *map(str, words)])
+        assert done.exit_code == 0, (command, done.output, done.exception)
+        if command == "describe":
+            assert "fields (fields): 4,896 labelled pixels" in done.stdout
+            assert re.search(r"wheat +94\.77", done.stdout)
+    assert (tmp_path / "wheat.png").stat().st_size > 1000
+    with pytest.raises(ConfigError, match="unknown task 'field'; did you mean 'fields'"):
+        find_class("field:wheat", [task])
+    assert find_class("wheat", [task])[0] is task

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from imagery_files import LEFT, TOP, reflectance, write_cube, write_items
+from imagery_files import LEFT, TOP, reflectance, write_cube, write_items, write_store
 from range_server import RangeServer
 from rasterio.transform import from_origin
 from typer.testing import CliRunner
@@ -89,7 +89,7 @@ def test_an_address(tmp_path: Path, photo: np.ndarray) -> None:
     assert_photo(found, photo)
 
 
-@pytest.mark.parametrize("kind", ["document", "address", "cube"])
+@pytest.mark.parametrize("kind", ["document", "address", "cube", "zarr"])
 def test_a_series(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
     """Beside a photograph; the offset of its last item is taken off and told."""
     site = tmp_path / "site"
@@ -101,12 +101,17 @@ def test_a_series(tmp_path: Path, photo: np.ndarray, kind: str) -> None:
         site, DAYS, stored, [{}, {}, {}, {"s2:processing_baseline": "04.00"}], [{}] * 4
     )
     cube = write_cube(site / "s2.nc", truth, [0, 31, 61, 304], units="days since 2021-05-01")
+    store = write_store(site / "s2.zarr", truth, [0, 31, 61, 304], units="days since 2021-05-01")
     ortho = write(tmp_path / "ortho.tif", photo)
     with RangeServer(site) as server:
-        source = {"document": items, "address": f"{server.url}/items.json", "cube": cube}[kind]
+        source = {
+            "document": items, "address": f"{server.url}/items.json", "cube": cube, "zarr": store,
+        }[kind]  # fmt: skip
         found, said = cut(tmp_path / "out", "--rgb", ortho, "--sentinel2", source)
     assert_photo(found, photo)
-    assert ("numbers of 25% of its bands are taken minus 1000" in said) == (kind != "cube")
+    assert ("numbers of 25% of its bands are taken minus 1000" in said) == (
+        kind in ("document", "address")
+    )
     for patch_id, sample in found.items():
         row, col = (4 * int(place) for place in patch_id.split("-"))
         series = sample.series[S2]
@@ -128,3 +133,28 @@ def test_a_doubt_is_told(tmp_path: Path) -> None:
     told = cut(tmp_path / "told", *words, "--sentinel2-offset", -1000)[1]
     assert "as if" not in told
     assert "are taken minus 1000" in told
+
+
+@pytest.mark.parametrize("form", ["{}.zarr", 'ZARR:"{}.zarr":/reflectance', 'NETCDF:"{}.nc":B02'])
+def test_pixels_that_stay_are_found_from_anywhere(
+    tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Named from one folder, cut without packing, read from another one."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    write(Path("ortho.tif"), photo)
+    write_store(Path("s2.zarr"), reflectance(2), [0, 31], order="time-band")
+    write_cube(Path("s2.nc"), reflectance(2), [0, 31], order="time-band")
+    source = form.format("s2").replace("B02", "reflectance")
+    words = ("--rgb", "ortho.tif", "--sentinel2", source, "--keep-unlabelled", "tile_px=32")
+    done = CliRunner().invoke(app, ["data", "cut", "-o", "out", "--no-pack", *words])
+    assert done.exit_code == 0, (done.output, done.exception)
+    monkeypatch.chdir(tmp_path)
+    root = here / "out/territory"
+    layout = get_layout("territory")
+    for record in PatchIndex.read(root / "index.parquet"):
+        row, col = (4 * int(place) for place in record.patch_id.split("-"))
+        series = layout.read(root, record, [S2], [], "refuse").series[S2]
+        expected = reflectance(2)[..., row : row + 4, col : col + 4]
+        np.testing.assert_array_equal(series.values, expected)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rasterio.errors import RasterioError
 
 from bocage.data.geotiff import crs_agree, read_geotiff
 from bocage.errors import DataError
+from bocage.rasters import read_bands
 
 SERIES = np.random.default_rng(5).integers(0, 9000, (40, 10, 10)).astype(np.uint16)
 IMAGE = np.random.default_rng(6).integers(0, 255, (4, 64, 64)).astype(np.uint8)
@@ -90,6 +93,37 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, write_tif, compress, keep):
     path.write_bytes(whole[: int(len(whole) * keep)])
     with pytest.raises(DataError, match=r"a\.tif"):
         read_geotiff(path, count=60, dtype="uint16", size=(10, 10), what="it")
+
+
+@pytest.mark.property
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    compress=st.sampled_from([None, "lzw", "deflate", "zstd"]),
+    place=st.integers(0, 800) | st.integers(0, 20_000),
+    value=st.integers(0, 255),
+)
+def test_a_changed_byte_is_read_as_gdal_reads_it_or_refused(
+    tmp_path, write_tif, compress, place, value
+):
+    data = bytearray(write_tif(tmp_path / "sound.tif", IMAGE, compress=compress).read_bytes())
+    data[place % len(data)] = value
+    path = tmp_path / "a.tif"
+    path.write_bytes(bytes(data))
+    declared = {"count": 4, "dtype": "uint8", "size": (64, 64), "what": "it"}
+    try:
+        expected, there = read_bands(path, **declared)
+    except DataError:
+        expected = None
+    try:
+        got, grid = read_geotiff(path, **declared)
+    except DataError:
+        assert expected is None
+        return
+    assert expected is not None
+    np.testing.assert_array_equal(got, expected)
+    assert grid.transform.almost_equals(there.transform)
 
 
 @pytest.mark.unit

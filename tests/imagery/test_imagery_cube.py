@@ -88,8 +88,6 @@ def test_cubes_that_are_refused(tmp_path: Path, cube: dict, sensor: str, message
 
 
 def test_what_is_no_cube_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"Zarr is not read here.*to_netcdf"):
-        inspect(Source("sentinel2", tmp_path / "c.zarr"))
     (tmp_path / "c.nc").write_bytes(b"not a cube")
     with pytest.raises(DataError, match=r"c\.nc: cannot be read as a raster"):
         inspect(Source("sentinel2", tmp_path / "c.nc"))

@@ -19,7 +19,7 @@ app.command("split")(data_describe.split)
 app.command("verify")(data_verify.verify)
 
 _ROOT = typer.Argument(help="The data set's folder.")
-_LAYOUT = typer.Option(help="flair-hub, flair, treesatai or crop-cube.")
+_LAYOUT = typer.Option(help="flair-hub, flair, treesatai, pastis, crop-cube, territory or packed.")
 
 
 @app.command("index")
@@ -60,6 +60,9 @@ def show(
     root: Annotated[Path, typer.Option(help="The data set's folder.")],
     patch: Annotated[str | None, typer.Argument(help="Patch id, as in the index.")] = None,
     layout: Annotated[str, _LAYOUT] = "flair-hub",
+    index: Annotated[
+        Path | None, typer.Option(help="Its index. [default: ROOT/index.parquet]")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="[default: what is shown, .png]")
     ] = None,
@@ -86,7 +89,7 @@ def show(
         raise ConfigError("--count has no effect without --class.")
     target = output or Path(f"{shown[0].replace(':', '_').replace('/', '_')}.png")
     with progress(f"indexing {root}") as advance:
-        table = open_index(root, layout, progress=advance)
+        table = open_index(root, layout, index, progress=advance)
     if patch is not None:
         show_patch(root, layout, table.record(patch), target)
     elif roi is not None:

@@ -11,7 +11,9 @@ import typer
 if TYPE_CHECKING:
     from bocage.cluster import Engine
 
-_LAYOUT = typer.Option(help="Layout of SOURCE: flair-hub, flair, treesatai or crop-cube.")
+_LAYOUT = typer.Option(
+    help="Layout of SOURCE: flair-hub, flair, treesatai, pastis, crop-cube or territory."
+)
 
 
 def pack(

@@ -14,7 +14,8 @@ _SHOWN = 20
 def verify(
     root: Annotated[Path, typer.Argument(help="The data set's folder.")],
     layout: Annotated[
-        str, typer.Option(help="flair-hub, flair, treesatai, crop-cube or packed.")
+        str,
+        typer.Option(help="flair-hub, flair, treesatai, pastis, crop-cube, territory or packed."),
     ] = "flair-hub",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder. [default: ROOT/verify]")

@@ -1,7 +1,7 @@
-"""NetCDF cubes of a series: their days, and their bands as variables or along a dimension.
+"""NetCDF and Zarr cubes of a series: their days, their bands as variables or along a dimension.
 
-GDAL reads a variable's pixels; what its further dimensions are it tells in tags. The time axis is
-CF's ("days since 2021-01-01"). Zarr is not read: GDAL shows no more than two dimensions of it.
+A variable is opened as a raster, and what its further dimensions are stands in tags, by GDAL for
+NetCDF and by `bocage.imagery.zarr_store` for Zarr. The time axis is CF's ("days since 2021-01-01").
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from bocage.errors import DataError
 from bocage.imagery.headers import Expected, RasterFile, read_header
 from bocage.imagery.mosaic import Layers
 from bocage.imagery.stac import find_band
-from bocage.rasters import open_raster
+from bocage.imagery.zarr_store import open_source
 
-_UNITS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
+_SECONDS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1,
+            "millisecond": 1e-3, "microsecond": 1e-6, "nanosecond": 1e-9}  # fmt: skip
+"""In one of each unit; parts of seconds are not CF's, but xarray's for the times of scenes."""
 _CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 _TIME = re.compile(r"NETCDF_DIM_(time|t|date)_VALUES", re.IGNORECASE)
 
@@ -32,26 +34,27 @@ def read_cube(path: str, expected: Expected) -> tuple[RasterFile | Layers, NDArr
     product's order, or each band is a variable (time, y, x) of its name or common name. Raises
     `DataError` for any other, with what was found.
     """
-    with open_raster(path) as dataset:
+    with open_source(path) as dataset:
         variables, tags, count = dataset.subdatasets, dataset.tags(), dataset.count
     if count:
         days, bands = _one_variable(path, tags, count, len(expected.bands))
         return read_header(path, replace(expected, chosen=bands, dates=len(days))), days
-    names = [[name.rsplit(":", 1)[-1].strip('"/').lower()] for name in variables]
+    names = [[re.split(r"[:/]", name)[-1].strip('"').lower()] for name in variables]
     places = [find_band(band, [set(name) for name in names]) for band in expected.bands]
     missing = [b for b, place in zip(expected.bands, places, strict=True) if place is None]
     if missing:
         known = ", ".join(name[0] for name in names) or "none"
         raise DataError(
             f"{path}: no variable for {', '.join(missing)}; its variables are {known}. Name them "
-            'as the bands, or give one variable with a band dimension as NETCDF:"FILE":VARIABLE.'
+            "as the bands, or give one variable with a band dimension as "
+            'NETCDF:"FILE":VARIABLE or ZARR:"STORE":/VARIABLE.'
         )
     parts: list[RasterFile] = []
     axis: NDArray[np.datetime64] | None = None
     for band, place in zip(expected.bands, places, strict=True):
         assert place is not None
         variable = variables[place - 1]
-        with open_raster(variable) as dataset:
+        with open_source(variable) as dataset:
             days = _days(variable, dataset.tags())
         if axis is not None and not np.array_equal(days, axis):
             raise DataError(f"{variable}: has other days than {variables[0]}. Split the cube.")
@@ -91,7 +94,7 @@ def _days(path: str, tags: dict[str, str]) -> NDArray[np.datetime64]:
     units, calendar = tags.get(f"{name}#units", ""), tags.get(f"{name}#calendar", "standard")
     form = re.fullmatch(r"(\w+?)s? since (\d{4}-\d{1,2}-\d{1,2})(?:[ T](.*))?", units.strip())
     numbers = _numbers(tags[match[0]])
-    if form is None or form[1] not in _UNITS or calendar not in _CALENDARS or not numbers:
+    if form is None or form[1] not in _SECONDS or calendar not in _CALENDARS or not numbers:
         raise DataError(
             f"{path}: time in '{units}' ({calendar} calendar), where CF has days, hours, minutes "
             "or seconds 'since' a date. Give the dates in a text file with one YYYYMMDD per line."
@@ -102,7 +105,7 @@ def _days(path: str, tags: dict[str, str]) -> NDArray[np.datetime64]:
     if clock is not None:
         hours, minutes, seconds = (int(part or 0) for part in clock.groups())
         begin += np.timedelta64(3_600 * hours + 60 * minutes + seconds, "s")
-    steps = [np.timedelta64(round(number * _UNITS[form[1]]), "s") for number in numbers]
+    steps = [np.timedelta64(round(number * _SECONDS[form[1]]), "s") for number in numbers]
     return np.array([begin + step for step in steps]).astype("datetime64[D]")
 
 

@@ -5,6 +5,7 @@ Shapes: N patches, K classes of a task, 12 months.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from bocage.data.clearness import percents
 from bocage.data.describe.splits import SplitFacts, describe_split
 from bocage.data.index import CLEAR, CLEAR_DATES, PatchIndex
 from bocage.modalities import CLOUDY_SERIES
-from bocage.nomenclatures import TASKS
+from bocage.nomenclatures import TASKS, Task
 from bocage.series import SeriesConfig
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -95,23 +96,25 @@ class Description:
     splits: dict[str, SplitFacts]
 
 
-def describe_index(index: PatchIndex) -> Description:
+def describe_index(index: PatchIndex, own: Sequence[Task] = ()) -> Description:
     """Describe a dataset; no file of it is opened. Sensors without dates are left out.
+
+    `own` are the tasks of the dataset's own class lists.
 
     So are tasks that read the labels of an earlier one: the challenges' class list is land cover's
     under other names.
     """
     years, counts = np.unique(index.table.column("year").to_numpy(), return_counts=True)
-    firsts: dict[tuple[str, int], str] = {}
-    for task in TASKS.values():
-        firsts.setdefault((task.label_set, task.band), task.name)
-    classes = {name: facts for name in firsts.values() if (facts := _classes(index, name))}
+    firsts: dict[tuple[str, int], Task] = {}
+    for task in (*TASKS.values(), *own):
+        firsts.setdefault((task.label_set, task.band), task)
+    classes = {t.name: facts for t in firsts.values() if (facts := _classes(index, t))}
     series = [c.removeprefix(_DATES) for c in index.table.column_names if c.startswith(_DATES)]
     dated = ((name, _dates(index, name)) for name in series)
     dates = {name: facts for name, facts in dated if facts is not None}
     cloudy = ((name, _clouds(index, name)) for name in sorted(CLOUDY_SERIES))
     clouds = {name: facts for name, facts in cloudy if facts is not None}
-    domains = _domains(index, tuple(classes))
+    domains = _domains(index, [task for task in firsts.values() if task.name in classes])
     return Description(
         layout=index.layout,
         patches=len(index),
@@ -122,13 +125,17 @@ def describe_index(index: PatchIndex) -> Description:
         dates=dates,
         clouds=clouds,
         domains=domains,
-        splits={name: describe_split(index, name) for name in index.split_columns},
+        splits={name: describe_split(index, name, own) for name in index.split_columns},
     )
 
 
-def _classes(index: PatchIndex, task_name: str) -> tuple[ClassFacts, ...]:
-    task = TASKS[task_name]
-    counts = index.class_counts(task_name)
+def slug_of(task_name: str) -> str:
+    """What a task is called in commands; one's own is called by its name."""
+    return TASKS[task_name].slug if task_name in TASKS else task_name
+
+
+def _classes(index: PatchIndex, task: Task) -> tuple[ClassFacts, ...]:
+    counts = index.class_counts(task)
     total = counts.sum(axis=0)
     if not total.any():
         return ()
@@ -215,14 +222,14 @@ def _clouds(index: PatchIndex, name: str) -> CloudFacts | None:
     )
 
 
-def _domains(index: PatchIndex, tasks: tuple[str, ...]) -> tuple[DomainFacts, ...]:
+def _domains(index: PatchIndex, tasks: Sequence[Task]) -> tuple[DomainFacts, ...]:
     names, domain = _encoded(index, "domain")
     _, roi = _encoded(index, "roi")
     pairs = np.unique(np.column_stack([domain, roi]), axis=0)
     patches, rois = np.bincount(domain), np.bincount(pairs[:, 0])
     first: dict[str, NDArray[np.int64]] = {}
     for task in tasks:
-        label_set = TASKS[task].label_set
+        label_set = task.label_set
         if label_set not in first:
             pixels = index.class_counts(task).sum(axis=1)
             first[label_set] = np.bincount(domain, pixels, minlength=len(names)).astype(np.int64)

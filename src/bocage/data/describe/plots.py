@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bocage.data.describe.facts import MONTHS, ClassFacts, Description
+from bocage.data.describe.facts import MONTHS, ClassFacts, Description, slug_of
 from bocage.data.describe.splits import TRAIN, SplitFacts
 from bocage.data.show.panels import new_figure, save
 from bocage.modalities import MODALITIES
-from bocage.nomenclatures import CROPS, LAND_COVER, TASKS, Task
+from bocage.nomenclatures import CROPS, LAND_COVER, Task
 
 # Colours that also those tell apart who see no red or no green (Okabe and Ito).
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
@@ -60,7 +60,7 @@ def _classes(d: Description) -> Figure | None:
     tallest = max(len(found) for found in tasks.values())
     figure = new_figure(6.5 * columns, (0.9 + 0.21 * tallest) * rows)
     for i, (task, found) in enumerate(tasks.items()):
-        _bars(figure.add_subplot(rows, columns, i + 1), TASKS[task].slug, found)
+        _bars(figure.add_subplot(rows, columns, i + 1), slug_of(task), found)
     figure.suptitle("Labelled pixels by class", fontsize=11)
     return figure
 

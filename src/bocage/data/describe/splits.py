@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from bocage.nomenclatures import CROPS, LAND_COVER, Task
 
 TRAIN = "train"
 _TASKS = (LAND_COVER, CROPS)
+"""Whose shift is told, beside that of class lists of one's own."""
 _MOST_SHIFTED = 5
 
 
@@ -57,8 +59,9 @@ class SplitFacts:
         return any(part.same_roi > 0 or (part.beside or 0) > 0 for part in others)
 
 
-def describe_split(index: PatchIndex, column: str) -> SplitFacts:
-    """Sizes, leakage and shift of one split column."""
+def describe_split(index: PatchIndex, column: str, own: Sequence[Task] = ()) -> SplitFacts:
+    """Sizes, leakage and shift of one split column; `own` are tasks of the dataset's own lists."""
+    tasks = (*_TASKS, *own)
     values = np.asarray(
         [value or "" for value in index.table.column(column).cast(pa.string()).to_pylist()]
     )
@@ -68,7 +71,7 @@ def describe_split(index: PatchIndex, column: str) -> SplitFacts:
     years = index.table.column("year").to_numpy()
     shares = {
         task.name: found
-        for task in _TASKS
+        for task in tasks
         if (found := _class_shares(index, task, values, names)) is not None
     }
     learnt = values == TRAIN
@@ -84,7 +87,7 @@ def describe_split(index: PatchIndex, column: str) -> SplitFacts:
     for name in names:
         here = values == name
         year, times = np.unique(years[here], return_counts=True)
-        divergence, shifted = _shift(shares, name)
+        divergence, shifted = _shift(shares, name, tasks)
         other = name != TRAIN
         parts[name] = PartFacts(
             patches=int(here.sum()),
@@ -131,11 +134,11 @@ def _class_shares(
 
 
 def _shift(
-    shares: dict[str, dict[str, NDArray[np.float64]]], part: str
+    shares: dict[str, dict[str, NDArray[np.float64]]], part: str, tasks: Sequence[Task]
 ) -> tuple[dict[str, float], dict[str, dict[str, tuple[float, float]]]]:
     apart: dict[str, float] = {}
     shifted: dict[str, dict[str, tuple[float, float]]] = {}
-    for task in _TASKS:
+    for task in tasks:
         found = shares.get(task.name, {})
         if part == TRAIN or not {part, TRAIN} <= found.keys():
             continue

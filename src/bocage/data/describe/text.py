@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bocage.data.describe.facts import MONTHS, Description
+from bocage.data.describe.facts import MONTHS, Description, slug_of
 from bocage.data.describe.splits import TRAIN, PartFacts, SplitFacts
-from bocage.nomenclatures import TASKS
 
 _WIDTH = 30
 
@@ -27,7 +26,7 @@ def _classes(d: Description) -> Iterator[str]:
     for task, classes in d.classes.items():
         total = sum(c.pixels for c in classes)
         yield ""
-        yield f"{task} ({TASKS[task].slug}): {total:,} labelled pixels"
+        yield f"{task} ({slug_of(task)}): {total:,} labelled pixels"
         present = [c for c in classes if c.pixels]
         largest = max(c.share for c in present)
         for c in sorted(present, key=lambda c: -c.pixels):
@@ -114,4 +113,4 @@ def _part(name: str, p: PartFacts) -> Iterator[str]:
         classes = "; ".join(
             f"{c} {a:.1%} → {b:.1%}" for c, (a, b) in p.shifted[task].items() if a or b
         )
-        yield f"{'':<10}shift of {TASKS[task].slug}: {bits:.3f} bits ({classes})"
+        yield f"{'':<10}shift of {slug_of(task)}: {bits:.3f} bits ({classes})"

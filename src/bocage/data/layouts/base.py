@@ -54,6 +54,10 @@ class Layout(Protocol):
         """Tasks of the dataset's own class lists, beside those that come with Bocage."""
         return ()
 
+    def has_official_pixels(self, root: Path) -> bool:
+        """Whether pixels are as large as `bocage.modalities` says, rather than as one's own are."""
+        return True
+
 
 def need_folder(root: Path) -> None:
     """A dataset's root must be a folder."""

@@ -6,19 +6,29 @@ own sensors and label sets, and nothing else.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bocage.data.index import PatchIndex
 from bocage.data.layouts.base import Layout, need_folder, wanted_label_sets
+from bocage.data.layouts.territory import Rasters
 from bocage.data.pack.part import StoredPart, decode_parts
 from bocage.data.pack.parts import join, wanted_arrays
-from bocage.data.pack.shard import FOLDER, MANIFEST, PACKED, Location, read_directory
+from bocage.data.pack.shard import (
+    CLASSES,
+    FOLDER,
+    MANIFEST,
+    PACKED,
+    PLAN,
+    Location,
+    read_directory,
+)
 from bocage.data.pack.source import byte_source
 from bocage.data.record import PatchRecord
 from bocage.errors import DataError
 from bocage.modalities import get_modality
-from bocage.nomenclatures.task import Task, UnknownLabels
+from bocage.nomenclatures.task import Task, UnknownLabels, get_task
 from bocage.sample import Sample
 
 
@@ -74,3 +84,12 @@ class Packed(Layout):
         ]
         parts = decode_parts(stored, [wanted_arrays(name, tasks) for name in names])
         return join(record, parts, tasks, unknown_labels, shard)
+
+    def own_tasks(self, root: Path) -> tuple[Task, ...]:
+        """Tasks of the class lists that were packed along; none at an address."""
+        return tuple(get_task(str(path)) for path in sorted((root / CLASSES).glob("*.yaml")))
+
+    def has_official_pixels(self, root: Path) -> bool:
+        """As the layout that was packed."""
+        plan = json.loads(byte_source(root).whole(PLAN))
+        return bool(plan.get("layout") != Rasters.name)

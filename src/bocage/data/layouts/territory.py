@@ -124,8 +124,15 @@ class Rasters(Layout):
 
     def own_tasks(self, root: Path) -> tuple[Task, ...]:
         """The task of the labels, where it is of a class list of one's own."""
+        if not (root / TERRITORY).is_file():
+            # An index may be kept elsewhere.
+            return ()
         task = read_territory(root).task
         return (task,) if task is not None and task.source else ()
+
+    def has_official_pixels(self, root: Path) -> bool:
+        """No: patches have the pixels of the finest raster, or those that were asked for."""
+        return False
 
 
 def _block_splits(config: TerritoryConfig, territory: Territory) -> dict[tuple[int, int], str]:

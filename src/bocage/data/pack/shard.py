@@ -38,7 +38,7 @@ from bocage.errors import DataError
 FORMAT_VERSION = 1
 PACKED = "packed"
 """The layout's name."""
-FOLDER, PLAN, MANIFEST = "shards", "pack.json", "manifest.json"
+FOLDER, PLAN, MANIFEST, CLASSES = "shards", "pack.json", "manifest.json", "classes"
 """Where shards lie; what a folder was begun to be packed for; what was packed, written last."""
 _MAGIC = b"\x89BOCAGE\n"
 _END_MAGIC = b"\x89BOCEND\n"

@@ -28,6 +28,7 @@ from bocage.data.pack.jobs import run_jobs, run_on_ray
 from bocage.data.pack.part import to_bytes
 from bocage.data.pack.parts import categorical, read_parts
 from bocage.data.pack.shard import (
+    CLASSES,
     FOLDER,
     FORMAT_VERSION,
     MANIFEST,
@@ -41,7 +42,7 @@ from bocage.data.pack.shard import (
 )
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
-from bocage.files import atomic_path, write_json
+from bocage.files import atomic_path, write_json, write_text
 from bocage.modalities import CLOUDY_SERIES, SENTINEL2_MASK
 
 PATCHES_PER_SHARD = 128
@@ -151,6 +152,9 @@ def pack_dataset(
         if progress is not None:
             progress(patches + len(problems), total)
     if shard is None:
+        for task in get_layout(index.layout).own_tasks(root):
+            # What the labels mean goes with them.
+            write_text(out / CLASSES / f"{task.slug}.yaml", Path(task.source).read_text("utf-8"))
         _finish(out, plan)
     return PackReport(
         patches, size, len(own), written, tuple(sorted(problems)), complete=shard is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +17,32 @@ from bocage.data.record import PatchRecord
 from bocage.data.show.panels import display, new_figure, save
 from bocage.data.split.space import roi_names
 from bocage.errors import ConfigError, DataError, unknown_name
-from bocage.modalities import AERIAL_RGBI, AERIAL_RLT_PAN, SPOT_RGBI
+from bocage.modalities import AERIAL_RGB, AERIAL_RGBI, AERIAL_RLT_PAN, SPOT_RGBI
 from bocage.nomenclatures import CROPS, FLAIR_12, LAND_COVER, TASKS, LandClass, Task
 
-_PHOTOGRAPHS = (AERIAL_RGBI, SPOT_RGBI, AERIAL_RLT_PAN)
+_PHOTOGRAPHS = (AERIAL_RGBI, AERIAL_RGB, SPOT_RGBI, AERIAL_RLT_PAN)
 _PAIRS_PER_ROW = 3
 _PANEL_INCHES = 2.3
 # Share of the patch's side around the densest place.
 _WINDOW = 0.4
 
 
-def find_class(name: str) -> tuple[Task, LandClass]:
+def find_class(name: str, own: Sequence[Task] = ()) -> tuple[Task, LandClass]:
     """The class of that English name: `greenhouse`, or `crops:vineyard` where several have it.
 
-    Land cover and crops come before the finer levels of crops. Raises `ConfigError` otherwise.
+    Class lists of one's `own` come first, land cover and crops before the finer levels of crops.
+    Raises `ConfigError` otherwise.
     """
     slug, _, class_name = name.rpartition(":")
-    tasks = [t for t in TASKS.values() if t is not FLAIR_12 and slug in ("", t.slug, t.name)]
+    known_tasks = (*own, *TASKS.values())
+    tasks = [t for t in known_tasks if t is not FLAIR_12 and slug in ("", t.slug, t.name)]
     if not tasks:
-        raise ConfigError(unknown_name("task", slug, [t.slug for t in TASKS.values()]))
+        raise ConfigError(unknown_name("task", slug, [t.slug for t in known_tasks]))
     found = [(t, c) for t in tasks for c in t.nomenclature if c.name == class_name]
     if not found:
         known = [c.name for t in tasks for c in t.nomenclature]
         raise ConfigError(unknown_name("class", class_name, set(known)))
-    if {LAND_COVER, CROPS} <= {t for t, _ in found}:
+    if found[0][0] not in own and {LAND_COVER, CROPS} <= {t for t, _ in found}:
         options = ", ".join(f"{t.slug}:{c.name}" for t, c in found)
         raise ConfigError(f"several class lists have '{class_name}': say one of {options}.")
     return found[0]
@@ -54,7 +57,7 @@ def show_class(
     the window that holds most. In the right-hand pictures the class has its colour and an outline,
     all else is paled. Raises `DataError` when no patch of the index has the class.
     """
-    task, land_class = find_class(class_name)
+    task, land_class = find_class(class_name, get_layout(index.layout).own_tasks(root))
     place = task.nomenclature.classes.index(land_class)
     pixels = index.class_counts(task)[:, place]
     rows = _best(pixels, roi_names(index), count)
@@ -96,7 +99,7 @@ def _draw(
 ) -> None:
     sensor = next((m for m in _PHOTOGRAPHS if m.name in record.paths), None)
     wanted = [sensor.name] if sensor is not None else []
-    sample = get_layout(index.layout).read(root, record, wanted, [task.name], "ignore")
+    sample = get_layout(index.layout).read(root, record, wanted, [task], "ignore")
     label = sample.labels[task.name]
     rows, columns = _window(label == place)
     part = label[rows, columns]

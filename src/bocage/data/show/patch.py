@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from bocage.data.show.panels import (
 )
 from bocage.errors import DataError
 from bocage.modalities import MODALITIES, SENTINEL1_ASC_TS, SENTINEL1_DESC_TS, SENTINEL2_TS
-from bocage.nomenclatures import CROPS, LAND_COVER
+from bocage.nomenclatures import CROPS, LAND_COVER, Task
 from bocage.sample import Sample, Series
 from bocage.series import SeriesConfig, clear_share
 
@@ -41,10 +42,10 @@ def show_patch(root: Path, layout: str, record: PatchRecord, out_png: Path) -> N
     nearest to midsummer is shown. Cloudy Sentinel-2 dates are drawn as crosses. Label values
     outside the nomenclature appear as ignored.
     """
-    sample = get_layout(layout).read(
-        root, record, list(MODALITIES), [LAND_COVER.name, CROPS.name], "ignore"
-    )
-    panels = _panels(sample)
+    reader = get_layout(layout)
+    tasks = (LAND_COVER, CROPS, *reader.own_tasks(root))
+    sample = reader.read(root, record, list(MODALITIES), tasks, "ignore")
+    panels = _panels(sample, tasks)
     curves = _curves(sample)
     if not panels and not curves:
         raise DataError(f"patch {record.patch_id}: nothing to show, the index lists no file of it.")
@@ -75,7 +76,7 @@ def show_patch(root: Path, layout: str, record: PatchRecord, out_png: Path) -> N
     save(figure, out_png)
 
 
-def _panels(sample: Sample) -> list[Panel]:
+def _panels(sample: Sample, tasks: Sequence[Task]) -> list[Panel]:
     panels: list[Panel] = []
     for name, image in sample.images.items():
         modality = MODALITIES[name]
@@ -96,7 +97,7 @@ def _panels(sample: Sample) -> list[Panel]:
             panels.append(picture_panel(f"{name}, {series.dates[date]}", picture))
     panels += [
         classes_panel(task, sample.labels[task.name])
-        for task in (LAND_COVER, CROPS)
+        for task in tasks
         if task.name in sample.labels
     ]
     return panels

@@ -23,10 +23,17 @@ from bocage.data.show.panels import (
     save,
 )
 from bocage.errors import ConfigError, DataError, unknown_name
-from bocage.modalities import AERIAL_RGBI, AERIAL_RLT_PAN, SPOT_RGBI, Modality, get_modality
+from bocage.modalities import (
+    AERIAL_RGB,
+    AERIAL_RGBI,
+    AERIAL_RLT_PAN,
+    SPOT_RGBI,
+    Modality,
+    get_modality,
+)
 from bocage.nomenclatures import CROPS, IGNORE, LAND_COVER
 
-_PHOTOGRAPHS = (AERIAL_RGBI, SPOT_RGBI, AERIAL_RLT_PAN)
+_PHOTOGRAPHS = (AERIAL_RGBI, AERIAL_RGB, SPOT_RGBI, AERIAL_RLT_PAN)
 _TASKS = (LAND_COVER, CROPS)
 _LONGEST_SIDE_PX = 1200
 _PANEL_INCHES = 6.0
@@ -46,13 +53,14 @@ def show_roi(root: Path, index: PatchIndex, roi: str, out_png: Path) -> None:
         raise DataError(f"ROI {roi}: the index does not know where its patches lie.")
     mosaic = _Mosaic.around(placed)
     sensor = next((m for m in _PHOTOGRAPHS if any(m.name in r.paths for r in placed)), None)
-    labelled = [t for t in _TASKS if any(t.label_set in r.paths for r in placed)]
     layout = get_layout(index.layout)
+    tasks = (*_TASKS, *layout.own_tasks(root))
+    labelled = [t for t in tasks if any(t.label_set in r.paths for r in placed)]
     unread = 0
     for record in placed:
         wanted = [sensor.name] if sensor is not None else []
         try:
-            sample = layout.read(root, record, wanted, [t.name for t in labelled], "ignore")
+            sample = layout.read(root, record, wanted, labelled, "ignore")
         except DataError:
             unread += 1
             continue

@@ -134,6 +134,7 @@ class _Check:
         self.grounds: list[Ground] = []
         self.labels: dict[str, NDArray[np.uint8]] = {}
         self._bands = _one_per_band(label_tasks(layout, root))
+        self._official = layout.has_official_pixels(root)
 
     def files(self) -> dict[str, list[str]]:
         """Path to the products in it. The cloud mask is read with its series."""
@@ -218,7 +219,7 @@ class _Check:
         if sample.transform is not None and shape is not None:
             grid = Grid(parse_crs(sample.crs), Affine.from_gdal(*sample.transform), *shape)
             # A file of several sensors has one grid; where it holds many patches, its own pixels.
-            own_pixels = self.record.window is None
+            own_pixels = self.record.window is None and self._official
             self.grounds.append(Ground(names[0], self.record.paths[names[0]], grid, own_pixels))
 
     def read_mask_grid(self, stopped: Mapping[str, str]) -> None:
