@@ -9,7 +9,8 @@ DIR of `--area` is what `bocage simulate DIR --area 5km` writes, RUN a run of al
   evaluate` sees patches), on the same pixels;
 - how often the true hectares lie within what `bocage map areas` says, over the whole map and over
   square zones: the bounds from confidence, and the intervals of 0.95 from a sample of units, drawn
-  at random within each mapped class, over many samples.
+  at random within each mapped class, over many samples; for zones from points (`--samples`), from
+  their matrix without places (`--confusion`), and what the rates of the whole would claim.
 
 Pixels whose true class is not scored are left out of both maps.
 """
@@ -34,7 +35,9 @@ from bocage.evaluation.scores import score
 from bocage.files import write_json
 from bocage.mapping import MapConfig, map_area
 from bocage.mapping.area_table import measure_areas
-from bocage.mapping.maps import open_map
+from bocage.mapping.estimates import stratified
+from bocage.mapping.maps import ClassMap, open_map
+from bocage.mapping.samples import read_samples
 from bocage.mapping.validation import read_validation
 from bocage.mapping.zones import read_zones
 from bocage.models import load_bundle
@@ -42,7 +45,7 @@ from bocage.nomenclatures import CROPS, LAND_COVER, Task
 from bocage.training import RunFolder
 
 TRUTHS = {LAND_COVER.name: (LAND_COVER, "land_cover"), CROPS.name: (CROPS, "crops")}
-ZONES_ACROSS, SAMPLES, PER_CLASS, LEVEL = 5, 40, 100, 0.95
+ZONES_ACROSS, SAMPLES, PER_CLASS, LEVEL = 5, 20, 100, 0.95
 SENSORS = ("aerial", "elevation", "spot", "sentinel2", "sentinel1_asc", "sentinel1_desc")
 
 
@@ -56,9 +59,12 @@ def main(run: Path, area: Path, out: Path, side_m: float | None, words: list[str
         options |= {f"{name}_mask": str(mask)} if mask.exists() else {}
     given = sources(options)
     extent = _extent(area, side_m)
-    for name, plan in {"map": [], "patches": ["overlap_px=0", "confidence=false"]}.items():
+    # Patches are the size that the network was trained on, whatever the map's windows are.
+    shared = [word for word in words if not word.startswith(("window_px=", "overlap_px="))]
+    patches = [*shared, "overlap_px=0", "confidence=false"]
+    for name, plan in {"map": words, "patches": patches}.items():
         if not (out / name / "report.json").exists():
-            config = parse_options(MapConfig, [*words, *plan], {"bounds": extent})
+            config = parse_options(MapConfig, plan, {"bounds": extent})
             map_area(bundle, given, out / name, config)
     found: dict[str, Any] = {"bounds": extent}
     for meta in bundle.meta.tasks:
@@ -151,38 +157,52 @@ def _coverage(masked: Path, truth: NDArray[Any], folder: Path) -> dict[str, Any]
         classes = dataset.read(1)
     mapped_ids = [int(c) for c in np.unique(classes) if c != 255]
     strata = {c: np.flatnonzero(classes == c) for c in mapped_ids}
-    names = [source.name(c) for c in sorted(source.classes)]
     rng = np.random.default_rng(0)
-    inside: dict[str, list[bool]] = {"bounds, map": [], "bounds, zones": []}
-    inside |= {"interval, map": [], "interval, zones": []}
-    widths: list[float] = []
-    for number in range(SAMPLES):
-        matrix = pd.DataFrame(0, index=names, columns=names)
-        for class_id, places in strata.items():
-            drawn = rng.choice(places, min(PER_CLASS, len(places)), replace=False)
-            for true_id in truth.ravel()[drawn]:
-                matrix.loc[source.name(class_id), source.name(int(true_id))] += 1
-        matrix.to_csv(folder / "sample.csv", index_label="map")
-        validation = read_validation(folder / "sample.csv", source)
-        table = measure_areas(source, zones, validation, level=LEVEL, on_ground=False)
-        whole = table["zone"].iloc[0]
-        for line in table.to_dict("records"):
-            key = "" if line["zone"] == whole else line["zone"]
-            area_ha = true_ha[key][line["class_id"]]
-            if line["ha"] == 0 and area_ha == 0:
-                continue
+    judged: dict[str, list[tuple[float, float, float, float, float]]] = {}
+
+    def judge(name: str, row: dict[str, Any], low: float, high: float, estimate: float) -> None:
+        """Keep what is said of one class in one zone, where it is mapped or there."""
+        key = "" if row["zone"] == "whole map" else row["zone"]
+        area_ha = float(true_ha[key][row["class_id"]])
+        if row["ha"] > 0 or area_ha > 0:
             scope = "zones" if key else "map"
-            inside[f"interval, {scope}"].append(
-                bool(line["estimate_low"] <= area_ha <= line["estimate_high"])
-            )
-            if not key:
-                widths.append(line["estimate_high"] - line["estimate_low"])
+            kept = (float(low <= area_ha <= high), high - low, estimate - area_ha, area_ha)
+            judged.setdefault(f"{name}, {scope}", []).append((*kept, row["zone_ha"]))
+
+    for number in range(SAMPLES):
+        drawn = np.concatenate(
+            [rng.choice(p, min(PER_CLASS, len(p)), replace=False) for p in strata.values()]
+        )
+        _write_sample(folder, source, drawn, truth, classes)
+        points = read_samples(folder / "sample.gpkg", source, "class")
+        matrix = read_validation(folder / "sample.csv", source)
+        placed, plain = (
+            measure_areas(source, zones, v, level=LEVEL, on_ground=False) for v in (points, matrix)
+        )
+        for line in placed.to_dict("records"):
             if number == 0:
-                inside[f"bounds, {scope}"].append(
-                    bool(line["ha_low"] <= area_ha <= line["ha_high"])
-                )
-    found: dict[str, Any] = {name: float(np.mean(hits)) for name, hits in inside.items()}
-    found["mean width of an interval of the map, ha"] = float(np.mean(widths))
+                judge("bounds", line, line["ha_low"], line["ha_high"], line["ha"])
+            judge("points", line, *(line[f"estimate_{c}"] for c in ("low", "high", "ha")))
+        for line in plain.to_dict("records"):
+            judge("matrix", line, *(line[f"estimate_{c}"] for c in ("low", "high", "ha")))
+        for _, rows in placed.groupby("zone", sort=False):
+            ha = rows["ha"].to_numpy()
+            rates = stratified(matrix.counts_DKK[0], ha / ha.sum(), LEVEL)
+            low, high = rates.interval()
+            for line, *said in zip(rows.to_dict("records"), low, high, rates.share_K, strict=True):
+                judge("rates of the whole", line, *(share * ha.sum() for share in said))
+    found: dict[str, Any] = {}
+    for name, values in judged.items():
+        held, width, error, area_ha, zone_ha = np.array(values).T
+        found[name] = {
+            "held": float(held.mean()),
+            "mean width, ha": float(width.mean()),
+            "root mean square error, ha": float(np.sqrt((error**2).mean())),
+            "mean true area, ha": float(area_ha.mean()),
+            "width over the zone's area": float((width / zone_ha).mean()),
+        }
+    spread = np.std([true_ha[zone] for zone in list(true_ha)[1:]], axis=0)
+    found["true spread between zones, ha"] = float(spread[:255][true_ha[""][:255] > 0].mean())
     found["samples"] = SAMPLES
     found["units per mapped class"] = PER_CLASS
     found["true ha by class"] = {
@@ -190,6 +210,27 @@ def _coverage(masked: Path, truth: NDArray[Any], folder: Path) -> dict[str, Any]
         for c in np.flatnonzero(true_ha[""][:255])
     }
     return found
+
+
+def _write_sample(
+    folder: Path,
+    source: ClassMap,
+    drawn: NDArray[np.intp],
+    truth: NDArray[Any],
+    classes: NDArray[Any],
+) -> None:
+    """One sample of pixels twice: as points with places, and as a matrix of counts."""
+    rows, cols = np.divmod(drawn, truth.shape[1])
+    x, y = source.grid.transform @ (cols + 0.5, rows + 0.5)
+    names = np.array([source.name(i) for i in range(256)])
+    mapped, true = names[classes.ravel()[drawn]], names[truth.ravel()[drawn]]
+    points = gpd.GeoDataFrame(
+        {"class": true}, geometry=gpd.points_from_xy(x, y), crs=source.grid.crs
+    )
+    points.to_file(folder / "sample.gpkg")
+    order = [source.name(c) for c in sorted(source.classes)]
+    counts = pd.crosstab(mapped, true).reindex(index=order, columns=order, fill_value=0)
+    counts.to_csv(folder / "sample.csv", index_label="map")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,10 @@ def areas(
         Path | None,
         typer.Option(help="Validation: scores.json of 'bocage evaluate', or a CSV of counts."),
     ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(help="Validation: points, with a field of true classes: points.gpkg:class."),
+    ] = None,
     confidence_level: Annotated[float, typer.Option(help="Of all intervals.")] = 0.95,
     plane: Annotated[
         bool, typer.Option("--plane", help="Areas in the map's plane, not on the ground.")
@@ -35,16 +39,19 @@ def areas(
     """Hectares per class, of the whole map and of each zone, with bounds and unbiased estimates.
 
     Example: [bold]bocage map areas out/land-cover.tif --zones communes.gpkg:nom
-    --confusion scores.json -o hectares.csv[/bold]
+    --samples points.gpkg:class -o hectares.csv[/bold]
     """
     from bocage.cli.console import progress
     from bocage.mapping.area_table import accuracy_table, check_format, measure_areas, write_table
     from bocage.mapping.maps import open_map
+    from bocage.mapping.samples import read_samples
     from bocage.mapping.validation import read_validation
     from bocage.mapping.zones import read_zones
 
     if zones_layer is not None and zones is None:
         raise ConfigError("--zones-layer belongs to --zones, which is not given.")
+    if confusion is not None and samples is not None:
+        raise ConfigError("--confusion and --samples: one validation at a time. Give one of them.")
     check_format(output, zones is not None)
     opened = open_map(source)
     places = None
@@ -53,6 +60,11 @@ def areas(
         places = read_zones(Path(path), opened.grid, field, zones_layer)
         typer.echo(f"{len(places)} zones, named by {places.field or 'their number'}")
     validation = read_validation(confusion, opened) if confusion is not None else None
+    if samples is not None:
+        path, field = split_field(samples)
+        validation = read_samples(Path(path), opened, field)
+        for note in validation.notes:
+            typer.echo(f"note: {note}")
     with progress(f"counting {source.name}") as advance:
         table = measure_areas(
             opened,

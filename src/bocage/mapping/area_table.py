@@ -16,7 +16,9 @@ from bocage.files import atomic_path
 from bocage.mapping.areas import Counts, Progress, count_areas
 from bocage.mapping.estimates import AreaEstimate, clustered, stratified
 from bocage.mapping.maps import ClassMap
+from bocage.mapping.samples import count_by_zone
 from bocage.mapping.validation import Validation
+from bocage.mapping.zone_estimates import ZoneShares, anywhere, composite, one_more_cluster
 from bocage.mapping.zones import Zones
 
 FORMATS = (".csv", ".parquet", ".gpkg")
@@ -38,7 +40,8 @@ def measure_areas(
     `pixels`, `ha` (as mapped), `share` of the zone's mapped area, `zone_ha`, `covered` (share of
     the zone that is mapped); with a confidence layer `ha_low`, `ha_high` (`bocage.mapping.areas`);
     with a validation `estimate_ha`, `estimate_se`, `estimate_low`, `estimate_high` and `method`
-    (`estimates_of`). Both intervals are of `level`.
+    (the whole map: `bocage.mapping.estimates`, zones: `bocage.mapping.zone_estimates`); with
+    sample points `units`, how many lie in the zone. Both intervals are of `level`.
     """
     if not 0 < level < 1:
         raise ConfigError(f"confidence level {level:g}: a share between 0 and 1, such as 0.95.")
@@ -61,40 +64,18 @@ def measure_areas(
     if bounds is not None:
         columns["ha_low"], columns["ha_high"] = (side.ravel() for side in bounds)
     if validation is not None:
-        columns |= _estimate_columns(counts, validation, level)
+        columns |= _estimate_columns(counts, validation, zones, level)
     return pd.DataFrame(columns)
 
 
-def estimates_of(counts: Counts, validation: Validation, level: float) -> list[AreaEstimate | None]:
-    """The estimate of each zone's shares, the whole map first; None for a zone without a pixel.
-
-    The whole map is what the sample is of: the stratified estimator is unbiased for it. A zone has
-    too few sample units of its own, or none: its estimate is synthetic, the zone's mapped areas
-    corrected by the error rates of the whole. Where the sample came in clusters, its interval is
-    that of one more cluster and covers that a zone's error rates are its own; where it did not, it
-    covers the chance of the sample only.
-    """
-    order = [validation.class_ids.index(class_id) for class_id in counts.class_ids]
-    matrix_DKK = validation.counts_DKK[:, order][:, :, order]
-    found: list[AreaEstimate | None] = []
-    for zone, ha_K in enumerate(counts.ha_ZK):
-        if not ha_K.any():
-            found.append(None)
-            continue
-        weight_K = ha_K / ha_K.sum()
-        if validation.clusters:
-            found.append(clustered(matrix_DKK, weight_K, level, new_cluster=zone > 0))
-        else:
-            found.append(stratified(matrix_DKK.sum(axis=0), weight_K, level))
-    return found
-
-
-def _estimate_columns(counts: Counts, validation: Validation, level: float) -> dict[str, Any]:
+def _estimate_columns(
+    counts: Counts, validation: Validation, zones: Zones | None, level: float
+) -> dict[str, Any]:
     strange = [i for i in counts.class_ids if i not in validation.class_ids]
     if strange:
         raise DataError(
             f"{validation.path}: the map holds class ids {strange[:8]} that it does not name and "
-            "the matrix does not have."
+            "the validation does not have."
         )
     if len(validation.clusters) == 1:
         raise ConfigError(
@@ -102,20 +83,61 @@ def _estimate_columns(counts: Counts, validation: Validation, level: float) -> d
             "errors differ between places cannot be told from one. Evaluate on several domains, "
             "or give a CSV of a sample of points."
         )
-    shape = counts.ha_ZK.shape
-    columns = {
-        name: np.full(shape, np.nan)
-        for name in ("estimate_ha", "estimate_se", "estimate_low", "estimate_high")
-    }
-    for zone, estimate in enumerate(estimates_of(counts, validation, level)):
-        if estimate is not None:
-            low, high = estimate.interval()
-            shares = (estimate.share_K, estimate.se_K, low, high)
-            for values, ha in zip(columns.values(), shares, strict=True):
-                values[zone] = ha * counts.mapped_ha[zone]
+    whole = _whole_map(counts.ha_ZK[0], counts.class_ids, validation, level)
     kind = "clusters" if validation.clusters else "sample"
-    method = [f"stratified ({kind})"] + [f"synthetic ({kind})"] * (shape[0] - 1)
-    return {k: v.ravel() for k, v in columns.items()} | {"method": np.repeat(method, shape[1])}
+    methods = [f"stratified ({kind})"]
+    low, high = whole.interval()
+    sides = [whole.share_K[None], whole.se_K[None], low[None], high[None]]
+    columns: dict[str, Any] = {}
+    units = [int(validation.counts_DKK.sum())]
+    if zones is not None:
+        units_ZKK = count_by_zone(validation, zones) if validation.places is not None else None
+        shares, method = _zone_shares(counts, validation, units_ZKK, level)
+        parts = (shares.share_ZK, shares.se_ZK, shares.low_ZK, shares.high_ZK)
+        sides = [np.concatenate(pair) for pair in zip(sides, parts, strict=True)]
+        methods += [method] * len(zones)
+        units += [] if units_ZKK is None else units_ZKK.sum(axis=(1, 2)).tolist()
+    names = ("estimate_ha", "estimate_se", "estimate_low", "estimate_high")
+    for name, values_ZK in zip(names, sides, strict=True):
+        columns[name] = (values_ZK * counts.mapped_ha[:, None]).ravel()
+    columns["method"] = np.repeat(methods, len(counts.class_ids))
+    if validation.places is not None:
+        columns["units"] = np.repeat(units, len(counts.class_ids))
+    return columns
+
+
+def _whole_map(
+    ha_K: NDArray[np.float64], class_ids: tuple[int, ...], validation: Validation, level: float
+) -> AreaEstimate:
+    """What the validation is of: the estimator is unbiased for it."""
+    matrix_DKK = _in_order(validation.counts_DKK, class_ids, validation)
+    if validation.clusters:
+        return clustered(matrix_DKK, ha_K / ha_K.sum(), level)
+    return stratified(matrix_DKK.sum(axis=0), ha_K / ha_K.sum(), level)
+
+
+def _zone_shares(
+    counts: Counts, validation: Validation, units_ZKK: NDArray[np.int64] | None, level: float
+) -> tuple[ZoneShares, str]:
+    """Shares in the zones, by what is known of the units' places, and the method's name."""
+    matrix_DKK = _in_order(validation.counts_DKK, counts.class_ids, validation)
+    ha_ZK = counts.ha_ZK[1:]
+    with np.errstate(invalid="ignore"):
+        weight_ZK = ha_ZK / ha_ZK.sum(axis=1, keepdims=True)
+    if units_ZKK is not None:
+        own_ZKK = _in_order(units_ZKK, counts.class_ids, validation)
+        return composite(own_ZKK, matrix_DKK[0], weight_ZK, level), "composite (points)"
+    if validation.clusters:
+        return one_more_cluster(matrix_DKK, weight_ZK, level), "synthetic (clusters)"
+    return anywhere(matrix_DKK[0], ha_ZK, counts.ha_ZK[0], level), "synthetic (bounds)"
+
+
+def _in_order(
+    counts_NKK: NDArray[np.int64], class_ids: tuple[int, ...], validation: Validation
+) -> NDArray[np.int64]:
+    """Matrices of the validation's classes as those of the map."""
+    order = [validation.class_ids.index(class_id) for class_id in class_ids]
+    return counts_NKK[:, order][:, :, order]
 
 
 def accuracy_table(
@@ -126,11 +148,7 @@ def accuracy_table(
     `whole` are the rows of the whole map in `measure_areas`' table.
     """
     ids = tuple(int(i) for i in whole["class_id"])
-    pixels: NDArray[np.int64] = whole["pixels"].to_numpy()[None]
-    ha = whole["ha"].to_numpy()[None]
-    counts = Counts(("whole map",), ids, pixels, ha, whole["zone_ha"].to_numpy()[:1])
-    (estimate,) = estimates_of(counts, validation, level)
-    assert estimate is not None
+    estimate = _whole_map(whole["ha"].to_numpy(), ids, validation, level)
     table = pd.DataFrame(
         {
             "class_id": ids,

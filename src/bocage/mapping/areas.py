@@ -39,8 +39,8 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from bocage.errors import DataError
-from bocage.mapping.blend import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.maps import ClassMap
+from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.zones import ZonePainter, Zones
 from bocage.rasters import Grid, grid_of, open_raster
 

@@ -11,6 +11,7 @@ that paper; the matrices of `bocage evaluate` have them the other way round.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -63,9 +64,7 @@ def stratified(counts_KK: NDArray[np.integer], weight_K: Floats, level: float) -
 
     Shares and standard errors are those of Olofsson et al. 2014. The interval is not share ± z
     standard errors, which is 0 ± 0 for a class that no unit has met, however much of it may hide:
-    Wilson's intervals of the rates (1927) are put together by their distances from the estimates
-    (MOVER: Zou & Donner 2008, "Construction of confidence limits about effect measures", Statistics
-    in Medicine 27). For classes that are met often both are the same.
+    see `reach`. For classes that are met often both are the same.
 
     Args:
         counts_KK: Sample units by map class (rows) and reference class (columns).
@@ -86,12 +85,12 @@ def stratified(counts_KK: NDArray[np.integer], weight_K: Floats, level: float) -
         np.where(share > 0, share, np.nan) ** 2
     )
     open_K = np.where(known, 0.0, weight_K)
-    low_KK, high_KK = _wilson(rate, np.maximum(size, 1)[:, None], level)
+    below_K, above_K = reach(rate, size, weight, level)
     return AreaEstimate(
         share_K=share + open_K,
         se_K=np.sqrt((weight[:, None] ** 2 * spread).sum(axis=0)),
-        below_K=np.sqrt((weight[:, None] ** 2 * (rate - low_KK) ** 2).sum(axis=0)),
-        above_K=np.sqrt((weight[:, None] ** 2 * (high_KK - rate) ** 2).sum(axis=0)),
+        below_K=below_K,
+        above_K=above_K,
         open_K=open_K,
         users_K=users,
         users_se_K=np.where(known, np.sqrt(own), np.nan),
@@ -104,9 +103,27 @@ def stratified(counts_KK: NDArray[np.integer], weight_K: Floats, level: float) -
     )
 
 
-def clustered(
-    counts_DKK: NDArray[np.integer], weight_K: Floats, level: float, *, new_cluster: bool = False
-) -> AreaEstimate:
+def reach(rate_KK: Floats, size_K: Floats, weight_K: Floats, level: float) -> tuple[Floats, Floats]:
+    """How far the interval of each class's share reaches below and above the estimate, (K,) each.
+
+    Wilson's intervals of the rates (1927) are put together by their distances from the estimates
+    (MOVER: Zou & Donner 2008, "Construction of confidence limits about effect measures", Statistics
+    in Medicine 27).
+
+    Args:
+        rate_KK: Rates of the reference classes (columns) in each map class (rows).
+        size_K: Sample units of each map class; where there are none, the weight is 0.
+        weight_K: Share of each map class in the area.
+        level: Of the interval.
+    """
+    low_KK, high_KK = wilson(rate_KK, np.maximum(size_K, 1)[:, None], level)
+    squared = weight_K[:, None] ** 2
+    below: Floats = np.sqrt((squared * (rate_KK - low_KK) ** 2).sum(axis=0))
+    above: Floats = np.sqrt((squared * (high_KK - rate_KK) ** 2).sum(axis=0))
+    return below, above
+
+
+def clustered(counts_DKK: NDArray[np.integer], weight_K: Floats, level: float) -> AreaEstimate:
     """The same estimates where the sample's units come in clusters (patches, domains).
 
     Pixels of one patch share their light, their season and their errors: a million of them say
@@ -114,10 +131,6 @@ def clustered(
     clusters' residuals about the common rates (Taylor linearisation of a ratio with clusters as
     primary units; Särndal, Swensson and Wretman 1992, "Model Assisted Survey Sampling", 5.5 and
     8.6), with Student's t of D - 1 degrees of freedom.
-
-    `new_cluster` asks for the interval of an area that is itself one more such cluster, rather
-    than of the mean over all: of a zone whose error rates differ from the map's as those of the
-    clusters differ from each other. Its variance is D + 1 times as large.
 
     Raises `ValueError` for fewer than two clusters: they cannot say how clusters differ.
     """
@@ -132,7 +145,7 @@ def clustered(
     residual_DKK = (weight / np.maximum(size, 1))[:, None] * (
         counts - rate * counts.sum(axis=2, keepdims=True)
     )
-    factor = clusters / (clusters - 1) * (clusters + 1 if new_cluster else 1)
+    factor = clusters / (clusters - 1)
 
     def error(residual: Floats) -> Floats:
         """Standard error of a sum over clusters of residuals, whose mean is 0."""
@@ -165,6 +178,7 @@ def clustered(
     )
 
 
+@functools.lru_cache
 def student_quantile(level: float, dof: int) -> float:
     """Half-width of the central `level` of Student's t with `dof` degrees of freedom.
 
@@ -176,7 +190,7 @@ def student_quantile(level: float, dof: int) -> float:
     return float(np.sqrt(dof) * np.tan(np.interp(level, mass / mass[-1], angle)))
 
 
-def _wilson(rate: Floats, size: Floats, level: float) -> tuple[Floats, Floats]:
+def wilson(rate: Floats, size: Floats, level: float) -> tuple[Floats, Floats]:
     """Wilson's score interval of a rate that was found among `size` units."""
     z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
     middle = rate + z2 / (2 * size)

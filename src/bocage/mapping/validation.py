@@ -22,17 +22,33 @@ MAP, REFERENCE = "map", "reference"
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the N units of a sample lie: middles of their pixels, in the map's CRS.
+
+    `mapped_N` and `reference_N` are places in the validation's `class_ids`.
+    """
+
+    x_N: NDArray[np.float64]
+    y_N: NDArray[np.float64]
+    mapped_N: NDArray[np.intp]
+    reference_N: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
 class Validation:
     """Validated units by cluster, map class and reference class, (D, K, K) int64.
 
     `clusters` are names of the clusters that the units came in; none: the units were drawn one by
-    one, and D is 1.
+    one, and D is 1. `places` of such units, where they are known; `notes` are sentences on what
+    was left out in reading them.
     """
 
     path: Path
     class_ids: tuple[int, ...]
     counts_DKK: NDArray[np.int64]
     clusters: tuple[str, ...]
+    places: Places | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_validation(path: Path, source: ClassMap) -> Validation:
@@ -47,11 +63,7 @@ def read_validation(path: Path, source: ClassMap) -> Validation:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file. Give scores.json, or a CSV of counts.")
-    if not source.classes:
-        raise ConfigError(
-            f"{source.path}: the map does not name its classes, so that no matrix can be matched "
-            "with it. Give a map made by 'bocage map'."
-        )
+    check_named(source)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -67,6 +79,21 @@ def read_validation(path: Path, source: ClassMap) -> Validation:
     wanted = tuple(sorted(source.classes))
     order = [ids.index(class_id) for class_id in wanted]
     return Validation(path, wanted, counts_DKK[:, order][:, :, order], clusters)
+
+
+def check_named(source: ClassMap) -> None:
+    """Refuse a map without class names (`ConfigError`): nothing could be matched with it."""
+    if not source.classes:
+        raise ConfigError(
+            f"{source.path}: the map does not name its classes, so that no validation can be "
+            "matched with it. Give a map made by 'bocage map'."
+        )
+
+
+def class_ids_by_name(source: ClassMap) -> dict[str, int]:
+    """The map's class ids by name, folded, and by number as text."""
+    by_name = {name.casefold(): class_id for class_id, name in source.classes.items()}
+    return by_name | {str(class_id): class_id for class_id in source.classes}
 
 
 def _from_scores(
@@ -117,8 +144,7 @@ def _square(values: Any, classes: int) -> NDArray[np.int64]:
 
 def _match(path: Path, names: Sequence[str], source: ClassMap) -> list[int]:
     """The map's class id of each of the matrix's classes, which are the same as the map's."""
-    by_name = {name.casefold(): class_id for class_id, name in source.classes.items()}
-    by_name |= {str(class_id): class_id for class_id in source.classes}
+    by_name = class_ids_by_name(source)
     ids = [by_name.get(name.casefold()) for name in names]
     strange = [name for name, class_id in zip(names, ids, strict=True) if class_id is None]
     lacking = [name for class_id, name in source.classes.items() if class_id not in ids]

@@ -51,13 +51,7 @@ def read_zones(path: Path, grid: Grid, field: str | None = None, layer: str | No
     different, or counted from 1. Raises `ConfigError` for a field or layer that the file does not
     have, `DataError` for a file that holds no polygons, no CRS, or zones without a name.
     """
-    frame = _read(path, layer)
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise DataError(f"{path}: a table without geometry. Give polygons.")
-    if not len(frame):
-        raise DataError(f"{path}: no zone in it. Give a file with at least one polygon.")
-    if frame.crs is None:
-        raise DataError(f"{path}: the zones have no CRS. Assign it with 'ogr2ogr -a_srs'.")
+    frame = read_features(path, layer, what="zones", kind="polygons")
     fields = [name for name in frame.columns if name != frame.geometry.name]
     if field is not None and field not in fields:
         raise ConfigError(f"{path}: {unknown_name('field', field, fields)}")
@@ -71,9 +65,40 @@ def read_zones(path: Path, grid: Grid, field: str | None = None, layer: str | No
     return Zones(path, name_field, tuple(groups), np.array(merged, dtype=object))
 
 
-def _read(path: Path, layer: str | None) -> pd.DataFrame:
+def read_features(
+    path: Path, layer: str | None = None, *, what: str, kind: str
+) -> geopandas.GeoDataFrame:
+    """Features of a vector file or GeoParquet, with a CRS and at least one of them.
+
+    `what` they are and `kind` of geometry are for messages. Raises `ConfigError` for a layer that
+    the file does not have, `DataError` for a file that is no such thing.
+    """
+    frame = _read(path, layer, what, kind)
+    if not isinstance(frame, geopandas.GeoDataFrame):
+        raise DataError(f"{path}: a table without geometry. Give {kind}.")
+    if not len(frame):
+        raise DataError(f"{path}: no {what} in it. Give a file with at least one feature.")
+    if frame.crs is None:
+        raise DataError(f"{path}: the {what} have no CRS. Assign it with 'ogr2ogr -a_srs'.")
+    return frame
+
+
+def moved(path: Path, frame: geopandas.GeoDataFrame, grid: Grid, what: str) -> NDArray[np.object_]:
+    """The geometries in the grid's CRS; `DataError` where that is not defined for them."""
+    assert grid.crs is not None
+    try:
+        series = frame.geometry.to_crs(pyproj.CRS.from_wkt(grid.crs.to_wkt()))
+    except (CRSError, ProjError) as error:
+        raise DataError(f"{path}: cannot be brought into the map's CRS ({error}).") from error
+    shapes = np.array(series, dtype=object)
+    if not np.isfinite(shapely.bounds(shapes)).all():
+        raise DataError(f"{path}: some {what} lie where the map's CRS is not defined.")
+    return shapes
+
+
+def _read(path: Path, layer: str | None, what: str, kind: str) -> pd.DataFrame:
     if not path.exists():
-        raise DataError(f"{path}: no such file. Give a vector file of zones.")
+        raise DataError(f"{path}: no such file. Give a vector file of {what}.")
     if path.suffix == ".parquet":
         if layer is not None:
             raise ConfigError(f"{path}: a Parquet file has no layers. Leave the layer out.")
@@ -87,12 +112,17 @@ def _read(path: Path, layer: str | None) -> pd.DataFrame:
             raise ConfigError(f"{path}: {unknown_name('layer', layer, layers)}")
         if layer is None and len(layers) > 1:
             raise ConfigError(
-                f"{path}: several layers: {', '.join(layers)}. Choose one with --zones-layer."
+                f"{path}: several layers: {', '.join(layers)}. "
+                + (
+                    "Choose one with --zones-layer."
+                    if what == "zones"
+                    else "Give a file of one layer."
+                )
             )
         return pyogrio.read_dataframe(path, layer=layer)
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         raise DataError(
-            f"{path}: cannot be read as polygons ({error}). Give a vector file."
+            f"{path}: cannot be read as {kind} ({error}). Give a vector file."
         ) from error
 
 
@@ -118,7 +148,6 @@ def _names(path: Path, frame: pd.DataFrame, field: str) -> list[str]:
 def _polygons(
     path: Path, frame: geopandas.GeoDataFrame, names: list[str], grid: Grid
 ) -> NDArray[np.object_]:
-    assert grid.crs is not None
     shapes = np.asarray(frame.geometry, dtype=object)
     empty = [n for n, shape in zip(names, shapes, strict=True) if shape is None or shape.is_empty]
     if empty:
@@ -129,13 +158,7 @@ def _polygons(
     if (shapely.get_dimensions(shapes) != 2).any():
         kinds = sorted({shape.geom_type for shape in shapes})
         raise DataError(f"{path}: zones are polygons; found {', '.join(kinds)}.")
-    try:
-        moved = frame.geometry.to_crs(pyproj.CRS.from_wkt(grid.crs.to_wkt()))
-    except (CRSError, ProjError) as error:
-        raise DataError(f"{path}: cannot be brought into the map's CRS ({error}).") from error
-    shapes = np.array(moved, dtype=object)
-    if not np.isfinite(shapely.bounds(shapes)).all():
-        raise DataError(f"{path}: some zones lie where the map's CRS is not defined.")
+    shapes = moved(path, frame, grid, "zones")
     broken = ~shapely.is_valid(shapes)
     shapes[broken] = [_surface(shape) for shape in shapely.make_valid(shapes[broken])]
     return shapes
