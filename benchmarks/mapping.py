@@ -39,8 +39,8 @@ from torch import Tensor, nn
 from benchmarks import naive
 from benchmarks.measure import Row, compare
 from bocage.mapping import MapConfig, Source, map_area
-from bocage.mapping.blend import Blender, TaskOutput
-from bocage.mapping.outputs import Layer
+from bocage.mapping.blend import Blender
+from bocage.mapping.outputs import Layer, TaskOutput
 from bocage.mapping.plan import BLOCK_STEP_PX, Plan, make_lattice
 from bocage.mapping.report import MapReport
 from bocage.mapping.write import cog_options

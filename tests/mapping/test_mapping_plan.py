@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bocage.errors import ConfigError
-from bocage.mapping.blend import Blender, TaskOutput, window_weight
+from bocage.mapping.blend import Blender, window_weight
+from bocage.mapping.outputs import TaskOutput
 from bocage.mapping.plan import (
     Footprint,
     Lattice,
@@ -132,10 +133,6 @@ def test_threads_share_the_blending_and_change_nothing():
         for threads in (1, 3):
             torch.set_num_threads(threads)
             blender = Blender(lattice, [task], torch.device("cpu"))
-            assert torch.get_num_threads() == threads
-            if blender._pool is not None:
-                counts = blender._pool.map(lambda _: torch.get_num_threads(), range(3 * threads))
-                assert set(counts) == {1}
             blender.begin(block, None)
             for row, col in plan.windows(block):
                 rng = torch.Generator().manual_seed(row * 1009 + col + 10**6)

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from bocage import __version__
 from bocage.errors import ConfigError, unknown_name
-from bocage.mapping.blend import CONFIDENCE_STEPS, NODATA, TaskOutput
 from bocage.mapping.config import MapConfig
 from bocage.modalities import get_modality
 
@@ -16,7 +15,28 @@ Color = tuple[int, int, int, int]
 Product = Literal["classes", "confidence", "entropy", "probabilities", "coverage"]
 
 COVERAGE = "coverage"
+CONFIDENCE_STEPS = 254
+"""A probability of 1.0 is stored as this; 255 is nodata."""
+NODATA = 255
 _BITS = 8
+
+
+@dataclass(frozen=True)
+class TaskOutput:
+    """Which logits of a task count, the class id that each stands for, and what is written."""
+
+    name: str
+    slug: str
+    num_classes: int
+    scored: tuple[int, ...]
+    class_ids: tuple[int, ...]
+    """Ids of the scored classes, in the order of `scored`."""
+    confidence: bool = True
+    """Probability of the mapped class."""
+    entropy: bool = False
+    """How undecided the network is, as a share of what is possible."""
+    probabilities: tuple[int, ...] = ()
+    """Places in `scored` of the classes whose probability is wanted."""
 
 
 @dataclass(frozen=True)

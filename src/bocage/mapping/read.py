@@ -230,10 +230,36 @@ def _range(indices: NDArray[np.int64]) -> Range:
 
 
 def _take(array: NDArray[Any], rows: NDArray[np.int64], cols: NDArray[np.int64]) -> NDArray[Any]:
-    """`array[..., rows, cols]`, without a copy where nothing is mirrored."""
+    """`array[..., rows, cols]`, without a copy where nothing is mirrored.
+
+    Mirrored is a margin; what lies between is copied as it lies, an index each would cost more
+    than reading the file.
+    """
     height, width = array.shape[-2:]
-    if len(rows) != height or (np.diff(rows) != 1).any():
-        array = np.take(array, rows, axis=-2)
-    if len(cols) != width or (np.diff(cols) != 1).any():
-        array = np.take(array, cols, axis=-1)
-    return array
+    down, across = _stretches(rows), _stretches(cols)
+    if len(down) == len(across) == 1 and (len(rows), len(cols)) == (height, width):
+        return array
+    taken = np.empty((*array.shape[:-2], len(rows), len(cols)), array.dtype)
+    for place_y, from_y in down:
+        part = array[..., from_y, :]
+        for place_x, from_x in across:
+            taken[..., place_y, place_x] = part[..., from_x]
+    return taken
+
+
+def _stretches(
+    indices: NDArray[np.int64],
+) -> list[tuple[slice, slice | NDArray[np.int64]]]:
+    """Places and what to put there: the longest stretch of successive indices as a slice, what is
+    before and behind it one by one."""
+    breaks = np.flatnonzero(np.diff(indices) != 1) + 1
+    edges = np.concatenate([[0], breaks, [len(indices)]])
+    longest = int(np.diff(edges).argmax())
+    start, stop = int(edges[longest]), int(edges[longest + 1])
+    first = int(indices[start])
+    parts: list[tuple[slice, slice | NDArray[np.int64]]] = [
+        (slice(0, start), indices[:start]),
+        (slice(start, stop), slice(first, first + stop - start)),
+        (slice(stop, len(indices)), indices[stop:]),
+    ]
+    return [(place, source) for place, source in parts if place.stop > place.start]
