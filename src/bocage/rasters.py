@@ -97,10 +97,13 @@ def open_raster(path: Path | str) -> Iterator[DatasetReader]:
         except (RasterioIOError, RasterioError) as error:
             # rasterio keeps GDAL's own words in the cause; they say what is broken.
             reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise DataError(
-                f"{path}: cannot be read as a raster ({reason}). The file may be truncated or "
-                "corrupt: fetch or write it again."
-            ) from error
+            remedy = "The file may be truncated or corrupt: fetch or write it again."
+            if not is_local:
+                remedy = (
+                    "Check the address and the connection; in storage also the credentials (for "
+                    "S3 AWS_…, or AWS_NO_SIGN_REQUEST=YES where everybody may read)."
+                )
+            raise DataError(f"{path}: cannot be read as a raster ({reason}). {remedy}") from error
 
 
 def read_bands(

@@ -25,7 +25,8 @@ SURFACE = {
     "map polygons": ["class_map", "output", "min_area", "simplify", "classes", "tile_km"],
     "map parcels": ["class_map", "parcel_layer", "output", "inner_buffer"],
     "map areas": [
-        "source", "output", "zones", "zones_layer", "confusion", "confidence_level", "plane",
+        "source", "output", "zones", "zones_layer", "confusion", "samples", "confidence_level",
+        "plane",
     ],
     "map diff": [
         "before", "after", "output", "zones", "zones_layer", "min_confidence", "min_area", "plane",
@@ -52,7 +53,7 @@ SURFACE = {
         "source", "target", "layout", "index", "codec", "workers", "shard", "engine", "address",
         "verify",
     ],
-    "data show": ["root", "patch", "layout", "output", "roi", "class_name", "count"],
+    "data show": ["root", "patch", "layout", "index", "output", "roi", "class_name", "count"],
     "data split": [
         "index", "by", "valid", "test", "seed", "name", "buffer_m", "keep_test", "replace",
     ],

@@ -24,7 +24,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from bocage.errors import ConfigError, DataError
 from bocage.mapping import MapConfig, Source, map_area
-from bocage.mapping.blend import CONFIDENCE_STEPS
+from bocage.mapping.outputs import CONFIDENCE_STEPS
 
 RGBI = "AERIAL_RGBI"
 

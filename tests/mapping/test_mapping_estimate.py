@@ -1,6 +1,7 @@
 """What `--plan-only` says, against what a run does: blocks, windows, bytes and memory."""
 
 import gc
+import time
 import weakref
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from mapping_command import run_map
-from mapping_stubs import Moody, aerial, bundle, task, write_raster
+from mapping_stubs import Moody, Output, aerial, bundle, task, write_raster
 
-from bocage.errors import DataError
-from bocage.mapping import MapConfig, Source, estimate_map, map_area
-from bocage.mapping.blend import Blender, TaskOutput
+from bocage.errors import ConfigError, DataError
+from bocage.mapping import MapConfig, Source, estimate_map, map_area, merge_shares
+from bocage.mapping.blend import Blender
 from bocage.mapping.job import footprint, prepare
+from bocage.mapping.outputs import TaskOutput
 from bocage.mapping.plan import Footprint, Plan, make_lattice
 from bocage.mapping.read import BlockInputs, read_block
 
@@ -58,6 +60,65 @@ def test_a_sample_is_looked_for_where_there_is_imagery(tmp_path: Path):
         estimate_map(bundle(Moody()), [Source("aerial", path)], config)
 
 
+class Slow(Moody):
+    """Takes its time, a known one, for each window; answers for as many tasks as asked."""
+
+    def __init__(self, tasks: int = 1) -> None:
+        super().__init__()
+        self.tasks = tasks
+
+    def forward(self, **inputs):
+        time.sleep(0.01 * len(inputs["images"]["AERIAL_RGBI"]))
+        logits = super().forward(**inputs).logits["LC"]
+        return Output(dict.fromkeys(("LC", "CROPS")[: self.tasks], logits), {})
+
+
+@pytest.mark.integration
+def test_the_cost_follows_networks_turns_and_tasks(tmp_path: Path):
+    """Two networks take twice as long, eight turns eight times; two tasks are written twice."""
+    path = write_raster(tmp_path / "a.tif", aerial(512, 1024, high=255))
+    sources = [Source("aerial", path)]
+    config = MapConfig(window_px=256, overlap_px=64, block_px=512, check_values=False)
+    both = (task(), task("CROPS", "crops"))
+    once = estimate_map(bundle(Slow(), tile_px=256), sources, config)
+    twice = estimate_map([bundle(Slow(), tile_px=256)] * 2, sources, config)
+    turned = estimate_map(
+        bundle(Slow(), tile_px=256), sources, config.model_copy(update={"d4": True})
+    )
+    tasks = estimate_map(bundle(Slow(2), tile_px=256, tasks=both), sources, config)
+    # No less than the network sleeps, and no more than three times, on a busy machine.
+    for said, networks in ((once, 1), (twice, 2), (turned, 8), (tasks, 1)):
+        assert said.windows == once.windows
+        assert 1 <= said.seconds["network"] / (networks * 0.01 * said.windows) < 3
+    assert tasks.written_bytes == 2 * once.written_bytes
+    assert once.written_bytes == twice.written_bytes == turned.written_bytes
+    assert tasks.memory_bytes > once.memory_bytes
+    assert tasks.read_bytes == once.read_bytes
+
+
+@pytest.mark.integration
+def test_a_plan_looks_at_the_folder_and_changes_nothing(tmp_path: Path):
+    """What a run would refuse, the plan refuses; `overwrite` is of account to both."""
+    path = write_raster(tmp_path / "a.tif", aerial(200, 200, high=255))
+    sources, out = [Source("aerial", path)], tmp_path / "out"
+    config = MapConfig(overlap_px=16, block_px=512)
+    assert estimate_map(bundle(Moody()), sources, config, out).blocks == 1
+    assert not out.exists()
+    map_area(bundle(Moody()), sources, out, config, share=(1, 1))
+    before = {p: p.read_bytes() for p in out.rglob("*.*")}
+    other = config.model_copy(update={"overlap_px": 32})
+    assert estimate_map(bundle(Moody()), sources, config, out).blocks == 1
+    with pytest.raises(ConfigError, match="differs in: overlap_px"):
+        estimate_map(bundle(Moody()), sources, other, out)
+    assert {p: p.read_bytes() for p in out.rglob("*.*")} == before
+    merge_shares(out)
+    with pytest.raises(ConfigError, match="holds a finished map"):
+        estimate_map(bundle(Moody()), sources, config, out)
+    anew = other.model_copy(update={"overwrite": True})
+    assert estimate_map(bundle(Moody()), sources, anew, out).blocks == 1
+    assert (out / "report.json").exists()
+
+
 @pytest.mark.unit
 @pytest.mark.parametrize(
     ("option", "named"),
@@ -65,6 +126,7 @@ def test_a_sample_is_looked_for_where_there_is_imagery(tmp_path: Path):
         (["--shard", "2/8"], "--shard 2/8"),
         (["--engine", "ray"], "--engine ray"),
         (["--address", "head:6379"], "--address head:6379"),
+        (["workers=4"], "workers=4"),
     ],
 )
 def test_options_that_change_nothing_are_refused(tmp_path: Path, option, named):

@@ -114,6 +114,19 @@ def test_tiles_cut_polygons_along_a_stated_grid(tmp_path) -> None:
     assert rows.geometry.area.sum() == pytest.approx(union.area)
 
 
+def test_a_large_map_is_cut_unless_it_is_told_otherwise(tmp_path, monkeypatch) -> None:
+    """As if it had been asked for, and the report says so: memory never follows the area."""
+    array = np.random.default_rng(3).integers(0, 3, (20, 25)).astype(np.uint8)
+    asked = layer(tmp_path, array, tile_km=0.008)
+    monkeypatch.setattr("bocage.mapping.polygons.run.TILE_PX", 8)
+    target = tmp_path / "o.parquet"
+    for limit, tile_km, cut_km in [(500, None, None), (499, None, 0.008), (499, 1.0, None)]:
+        monkeypatch.setattr("bocage.mapping.polygons.run.WHOLE_PX", limit)
+        report = write_polygons(tmp_path / "map.tif", target, PolygonConfig(tile_km=tile_km))
+        assert report.cut_km == cut_km
+        assert (report.polygons == len(asked)) == (cut_km is not None)
+
+
 def test_a_geopackage_streams_in_batches(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("bocage.mapping.polygons.run.BATCH", 3)
     array = np.arange(20).reshape(4, 5).astype(np.uint8)

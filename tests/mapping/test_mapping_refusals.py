@@ -58,6 +58,7 @@ def test_requests(tmp_path: Path, photo):
         ConfigError, "(1, 2, 3)", "red, green, blue, nir",
     )  # fmt: skip
     refuse(tmp_path, [photo], ConfigError, "overlap_px=90", overlap_px=90)
+    refuse(tmp_path, [photo], ConfigError, "year=2021 has no effect", year=2021)
 
 
 @pytest.mark.unit
@@ -77,14 +78,22 @@ def test_files_that_are_not_the_product(tmp_path: Path, photo):
     refuse(
         tmp_path, one("aerial", aerial(64, 64)[:3]),
         DataError, "x.tif: 3 bands where AERIAL_RGBI has 4 (red, green, blue, nir)",
+        "give imagery that has it", "(AERIAL_RGB, --rgb)", "leave this one out",
     )  # fmt: skip
     refuse(
         tmp_path, one("aerial", aerial(64, 64).astype(np.uint16)),
-        DataError, "type uint16 where AERIAL_RGBI has uint8",
+        DataError, "type uint16 where AERIAL_RGBI has uint8", "gdal_translate -ot Byte -scale",
     )  # fmt: skip
     opaque = aerial(64, 64)
     opaque[3] = 255
-    refuse(tmp_path, one("aerial", opaque), DataError, "band 4 is opacity", "nir")
+    refuse(tmp_path, one("aerial", opaque), DataError, "band 4 is opacity", "nir", "--rgb")
+    refuse(
+        tmp_path, one("rgb", aerial(64, 64)),
+        DataError, "band 4 is marked as opacity", "infrared", "x.tif:1,2,3",
+        inputs=("AERIAL_RGB",),
+    )  # fmt: skip
+    six = np.concatenate([aerial(64, 64), aerial(64, 64)[:2]])
+    refuse(tmp_path, one("aerial", six), DataError, "6 bands", "x.tif:1,2,3,4")
     text = tmp_path / "t.tif"
     text.write_text("no image " * 500)
     refuse(tmp_path, [Source("aerial", text)], DataError, "t.tif: cannot be read as a raster")

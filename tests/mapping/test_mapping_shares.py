@@ -222,38 +222,6 @@ def test_kill_9_at_any_moment_and_the_same_bytes(tmp_path: Path, sources, whole)
     assert_same_files(out, whole)
 
 
-@pytest.fixture
-def cluster():
-    ray = pytest.importorskip("ray", reason="Ray is not installed")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
-    yield ray
-    ray.shutdown()
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_ray_makes_the_same_map_though_a_worker_is_killed(tmp_path: Path, cluster):
-    image = aerial(1100, 1100, high=255)
-    row = col = 5 * 96 - 16 + 64
-    image[:, row, col] = 7
-    sources = [Source("aerial", write_raster(tmp_path / "b.tif", image))]
-    expected, out = tmp_path / "expected", tmp_path / "out"
-    map_area(bundle(Moody()), sources, expected, CONFIG)
-    # Actors find the stubs only if they are told where.
-    cluster.shutdown()
-    cluster.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},
-    )
-    flag = tmp_path / "killed"
-    report = map_area(bundle(Deadly(flag)), sources, out, CONFIG, engine="ray")
-    assert flag.exists(), "nothing was killed"
-    assert report.exit_code == 0
-    assert report.blocks == 9
-    assert_same_files(out, expected)
-
-
 def test_an_address_without_ray_is_refused(tmp_path: Path, sources):
     with pytest.raises(ConfigError, match="Add --engine ray"):
         map_area(bundle(Moody()), sources, tmp_path / "out", CONFIG, address="auto")

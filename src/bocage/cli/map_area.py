@@ -103,13 +103,13 @@ def map_area(
         raise ConfigError(unknown_name("engine", engine, ("local", "ray")))
     share = None if shard is None else parse_shard(shard)
     if plan_only:
-        _check_plain(shard, engine, address)
+        _check_plain(shard, engine, address, config.workers)
     start_log()
     paths = [run, *(members or [])]
     weights = [RunFolder(path).bundle if path.is_dir() else path for path in paths]
     bundles = [load_bundle(path) for path in weights]
     if plan_only:
-        console.print(describe(estimate_map(bundles, sources, config)))
+        console.print(describe(estimate_map(bundles, sources, config, output)))
         return
     with progress(f"mapping {output}") as advance:
         report = run_map(
@@ -128,14 +128,15 @@ def map_area(
     raise typer.Exit(show(report, output))
 
 
-def _check_plain(shard: str | None, engine: str, address: str | None) -> None:
+def _check_plain(shard: str | None, engine: str, address: str | None, workers: int | None) -> None:
     """Refuse options that do not change what `--plan-only` says."""
     given = {"shard": shard, "engine": None if engine == "local" else engine, "address": address}
     found = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    found += [] if workers is None else [f"workers={workers}"]
     if found:
         raise ConfigError(
             f"--plan-only says what the whole map costs on one process of this machine. Leave out "
-            f"{', '.join(found)}, and divide by your machines."
+            f"{', '.join(found)}, and divide by your machines or processes."
         )
 
 

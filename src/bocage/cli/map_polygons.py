@@ -24,7 +24,10 @@ def polygons(
     ] = None,
     tile_km: Annotated[
         float | None,
-        typer.Option(help="Cut polygons along a grid of this many km, which bounds memory."),
+        typer.Option(
+            help="Cut polygons along a grid of this many km, which bounds memory "
+            "[default: none up to a gigapixel, then 32 768 pixels]."
+        ),
     ] = None,
 ) -> None:
     """Polygons of a class map, in one layer, without gaps or overlaps.
@@ -48,3 +51,8 @@ def polygons(
     typer.echo(f"{output}: {report.polygons} polygons")
     if min_area is not None:
         typer.echo(f"note: {report.absorbed} patches below {min_area:g} m² joined a neighbour")
+    if report.cut_km is not None:
+        typer.echo(
+            f"note: polygons are cut along squares of {report.cut_km:g} km, as the map is larger "
+            "than a gigapixel; --tile-km sets another size."
+        )

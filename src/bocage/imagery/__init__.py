@@ -22,6 +22,7 @@ from bocage.imagery.sources import (
     read_dates,
 )
 from bocage.imagery.target import Extent, Target, Wanted, lay_target
+from bocage.imagery.zarr_store import open_source
 
 __all__ = [
     "AROUND",
@@ -56,6 +57,7 @@ __all__ = [
     "inspect",
     "lay_target",
     "offset_doubt",
+    "open_source",
     "read_area",
     "read_dates",
     "read_raster",

@@ -18,13 +18,19 @@ from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError
 from bocage.imagery.scale import AS_STORED, Scale, converts, physical
+from bocage.imagery.zarr_store import open_source
 from bocage.modalities import SENTINEL2_MASK_BANDS, Modality
-from bocage.rasters import Grid, grid_of, open_raster
+from bocage.rasters import Grid, grid_of
 
 MissingTiles = Literal["stop", "report"]
 """What a tile that cannot be read is: the end of the run, or ground without data, reported."""
 
 _PROBE_PX = 256
+_NO_INFRARED = (
+    "What has learnt near infrared cannot do without it: give imagery that has it, take a network "
+    "for photographs of red, green and blue (AERIAL_RGB, --rgb), or, where other sensors are "
+    "given, leave this one out."
+)
 
 
 class BrokenTileError(DataError):
@@ -90,7 +96,7 @@ def read_header(path: str, expected: Expected, *, probe: bool = True) -> RasterF
     Raises `DataError` for a file that cannot be read, `WrongProductError` for one that is not the
     product, `ConfigError` for bands it does not have.
     """
-    with open_raster(path) as dataset:
+    with open_source(path) as dataset:
         grid = _georeference(path, dataset)
         alpha = None
         bands, product = expected.chosen, expected.product
@@ -130,7 +136,7 @@ def check_pixels(raster: RasterFile, expected: Expected) -> None:
     Raises `WrongProductError`. A square that cannot be decoded is left to who reads it all.
     """
     if expected.product is not None:
-        with open_raster(raster.path) as dataset, contextlib.suppress(RasterioError):
+        with open_source(raster.path) as dataset, contextlib.suppress(RasterioError):
             _probe(dataset, raster, expected.product)
 
 
@@ -172,9 +178,14 @@ def _check_types(path: str, found: set[str], product: Modality | None, scaled: b
             "reflectance from 0 to 1, scale=1 for numbers that are so already; for Sentinel-2 in a "
             "command, --sentinel2-scale."
         )
+    remedy = "give the product as it was delivered in that type."
+    if product.dtype == "uint8":
+        remedy = (
+            "bring it to 8 bits as the training imagery was: 'gdal_translate -ot Byte -scale LOW "
+            "HIGH 0 255', with the same limits for every tile."
+        )
     raise WrongProductError(
-        f"{text}. The network has learnt from {product.dtype} numbers; give the product as it was "
-        "delivered in that type."
+        f"{text}. The network has learnt from {product.dtype} numbers: {remedy}"
     )
 
 
@@ -213,10 +224,13 @@ def _wrong_count(path: str, count: int, expected: Expected) -> str:
             f"has {expected.count} ({' and '.join(expected.bands)} for each date)."
         )
     if not product.series or not expected.dates_path:
-        return (
-            f"{path}: {count} bands where {product.name} has {per_date} ({names}). Check that "
-            "this is the right product, or name the bands to use."
-        )
+        text = f"{path}: {count} bands where {product.name} has {per_date} ({names})."
+        if count > per_date:
+            order = ",".join(str(band) for band in range(1, per_date + 1))
+            return f"{text} Name those that hold them, in this order: {path}:{order}, say."
+        if expected.bands[count:] == ("nir",):
+            return f"{text} {_NO_INFRARED}"
+        return f"{text} Check that this is the right product."
     frames = f"{count // per_date} dates" if count % per_date == 0 else "no whole number of dates"
     return (
         f"{path}: {count} bands, that is {frames} of {per_date} bands ({names}), but "
@@ -225,7 +239,7 @@ def _wrong_count(path: str, count: int, expected: Expected) -> str:
 
 
 def _probe(dataset: DatasetReader, raster: RasterFile, modality: Modality) -> None:
-    """Look at the middle of the raster for two mistakes that a header does not show."""
+    """Look at the middle of the raster for mistakes that a header does not show."""
     side_x, side_y = min(_PROBE_PX, dataset.width), min(_PROBE_PX, dataset.height)
     window = Window((dataset.width - side_x) // 2, (dataset.height - side_y) // 2, side_x, side_y)
     last = raster.bands[-1]
@@ -235,8 +249,16 @@ def _probe(dataset: DatasetReader, raster: RasterFile, modality: Modality) -> No
         if values[-1] == 255 and set(values.tolist()) <= {0, 255}:
             raise WrongProductError(
                 f"{raster.path}: band {last} is opacity (alpha: only 0 and 255 in the middle of "
-                f"the image) where {modality.name} has {modality.bands[-1]}. Give imagery that "
-                "has this band."
+                f"the image) where {modality.name} has {modality.bands[-1]}. {_NO_INFRARED}"
+            )
+    if raster.alpha is not None and raster.dtype == "uint8":
+        values = dataset.read(raster.alpha, window=window)
+        if np.isin(values, (0, 255)).mean() < 0.5:
+            order = ",".join(map(str, raster.bands))
+            raise WrongProductError(
+                f"{raster.path}: band {raster.alpha} is marked as opacity, but its numbers are "
+                f"those of a picture, such as infrared. If {modality.name} is all that is wanted "
+                f"of it, say so: {raster.path}:{order}."
             )
     if modality.quantity == "sigma0":
         values = dataset.read(raster.bands[0], window=window)

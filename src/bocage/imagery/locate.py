@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import glob
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from bocage.errors import DataError
+from bocage.imagery.storage import list_storage, names_many
 
 RASTER_SUFFIXES = frozenset({".tif", ".tiff", ".jp2"})
 """What is taken from a folder: other formats are named one by one."""
 _CUBE_SUFFIXES = (".nc", ".nc4", ".cdf")
+_ZARR_SUFFIX = ".zarr"
+_ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata")
+"""What the folder of a Zarr store of version 3 or 2 holds."""
+_INSIDE = re.compile(r'(NETCDF|HDF5|ZARR):(?:"([^"]+)"|([^":]+))(?::(.*))?', re.IGNORECASE)
+"""Something inside a file, as GDAL writes it: NETCDF:"cube.nc":B02."""
 _CATALOGUE_SUFFIXES = (".json", ".geojson")
 _SCHEMES = {"http": "/vsicurl/http://", "https": "/vsicurl/https://", "s3": "/vsis3/",
             "gs": "/vsigs/", "az": "/vsiaz/"}  # fmt: skip
@@ -44,7 +51,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Cube:
-    """A NetCDF file, whose time axis may give a series its dates."""
+    """A NetCDF file or a Zarr store, or a variable of one: its time axis may date a series."""
 
     path: str
 
@@ -57,24 +64,25 @@ def locate(text: str) -> Location:
 
     A folder, a pattern with `*` or `?`, or a text file of paths are tiles; `*.json` is a STAC item
     or a collection of items, `items.json#asset` one of their assets; `http(s)://`, `s3://`, `gs://`
-    and `az://` are read where they lie; `*.nc` is a cube. Raises `DataError` for a folder, pattern
-    or list without any raster, and for Zarr.
+    and `az://` are read where they lie, in storage also a prefix (`s3://bucket/tiles/`) or a
+    pattern; `*.nc`, a Zarr store, `NETCDF:"FILE":VARIABLE` and
+    `ZARR:"STORE":/VARIABLE` are cubes. Raises `DataError` for a folder, pattern or list without
+    any raster.
     """
     plain, _, asset = text.partition("#")
     if _is_catalogue(plain):
         return Catalogue(plain, asset)
     local = Path(text)
-    if local.suffix.lower() == ".zarr":
-        raise DataError(
-            f"{text}: Zarr is not read here. Write it as NetCDF, with xarray: "
-            "xarray.open_zarr(IN).to_netcdf('cube.nc')."
-        )
+    if _inside(text) is not None or zarr_parts(text) is not None:
+        return Cube(text)
     if local.suffix.lower() in _CUBE_SUFFIXES and not is_remote(text):
         return Cube(text)
-    if is_remote(text) or local.is_file():
+    if is_remote(text):
+        return _remote(text)
+    if local.is_file():
         if local.suffix.lower() == ".txt":
             return ManyTiles(_listed(local))
-        return OneRaster(address(text))
+        return OneRaster(text)
     if local.is_dir():
         return ManyTiles(_in_folder(local))
     if any(sign in text for sign in _PATTERN):
@@ -96,8 +104,30 @@ def address(text: str) -> str:
     return _SCHEMES[parts[0]] + parts[1] if len(parts) == 2 and parts[0] in _SCHEMES else text
 
 
+def zarr_parts(text: str) -> tuple[str, str] | None:
+    """A Zarr store and what of it is named, '' for all; None for anything else."""
+    inside = _inside(text)
+    if inside is not None:
+        return (inside[1], inside[2].strip("/")) if inside[0] == "ZARR" else None
+    folder = Path(text)
+    known = folder.suffix.lower() == _ZARR_SUFFIX or (
+        folder.is_dir() and any((folder / name).is_file() for name in _ZARR_FILES)
+    )
+    return (text, "") if known else None
+
+
+def _inside(text: str) -> tuple[str, str, str] | None:
+    """Format, file and variable of something inside a file; None for anything else."""
+    match = _INSIDE.fullmatch(text)
+    return match and (match[1].upper(), match[2] or match[3], match[4] or "")
+
+
 def absolute(text: str) -> str:
     """The same source from any working folder: local paths and patterns become absolute."""
+    inside = _inside(text)
+    if inside is not None:
+        variable = f":{inside[2]}" if inside[2] else ""
+        return f'{inside[0]}:"{absolute(inside[1])}"{variable}'
     here = Path(text.partition("#")[0]).exists() or any(sign in text for sign in _PATTERN)
     return str(Path(text).resolve()) if here and not is_remote(text) else text
 
@@ -112,6 +142,17 @@ def _is_catalogue(text: str) -> bool:
         and ("/items/" in path or path.rstrip("/").endswith(("/items", "/search")))
         and Path(path).suffix.lower() not in RASTER_SUFFIXES
     )
+
+
+def _remote(text: str) -> Location:
+    place = address(text)
+    if names_many(place):
+        return ManyTiles(list_storage(place, RASTER_SUFFIXES))
+    if Path(text).suffix.lower() == ".txt":
+        raise DataError(
+            f"{text}: a list of tiles is read from disk only. Fetch it; its lines may be addresses."
+        )
+    return OneRaster(place)
 
 
 def _in_folder(folder: Path) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from bocage.errors import DataError
 from bocage.imagery.headers import BrokenTileError, RasterFile
 from bocage.imagery.mosaic import Mosaic
 from bocage.imagery.scale import rescale
+from bocage.imagery.zarr_store import open_source
 from bocage.modalities import COMMON_NODATA, SENTINEL2_MASK_BANDS, Modality
-from bocage.rasters import open_raster
 
 Found = set[str]
 """What is met while reading and should be told; sentences for the user."""
@@ -98,7 +98,7 @@ def _read_file(
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """`_read_pixels` of one file. A tile that breaks is a hole, or a `BrokenTileError`."""
     try:
-        with open_raster(raster.path) as dataset:
+        with open_source(raster.path) as dataset:
             return _read_window(dataset, raster, window, reading, found)
     except DataError as error:
         if raster.tile is None:

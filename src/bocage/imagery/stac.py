@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.imagery.headers import Expected, MissingTiles, RasterFile
-from bocage.imagery.locate import address
+from bocage.imagery.locate import address, is_remote
 from bocage.imagery.mosaic import Mosaic, Stack, join_tiles, read_headers, stack_items
 from bocage.imagery.scale import BASELINE_04_OFFSET, Scale, converts, physical
 from bocage.modalities import CLOUDY_SERIES
@@ -173,8 +173,14 @@ def _next_page(document: dict[str, Any], page: str) -> str:
 
 
 def _load(path: str) -> dict[str, Any]:
+    on_web = path.startswith(("http://", "https://"))
+    if is_remote(path) and not on_web:
+        raise DataError(
+            f"{path}: STAC documents are read from disk or over HTTP. Fetch it; what it names may "
+            "lie in storage."
+        )
     try:
-        text = _fetch(path) if path.startswith(("http://", "https://")) else _read(path)
+        text = _fetch(path) if on_web else _read(path)
         document = json.loads(text)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as a STAC document ({error}).") from error

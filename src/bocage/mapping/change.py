@@ -29,8 +29,8 @@ from rasterio.windows import Window
 from bocage.errors import ConfigError, DataError
 from bocage.files import atomic_path, write_text
 from bocage.mapping.areas import AreaScale, blocks, check_confidence
-from bocage.mapping.blend import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.maps import ClassMap
+from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.patches import Sides, find_patches
 from bocage.mapping.styles import style_file
 from bocage.mapping.zones import ZonePainter, Zones

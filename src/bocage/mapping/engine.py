@@ -19,6 +19,8 @@ is the largest of 512 to 4096 for which all this but the last two terms stays wi
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,15 +28,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bocage.cluster import Engine, check_engine
+from bocage.cluster import Engine, check_engine, ray_cluster
 from bocage.errors import ConfigError, DataError
 from bocage.imagery import Source
 from bocage.mapping.backends import choose_backend
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import check_members
 from bocage.mapping.finish import Told, finish_map, make_report, product_of
-from bocage.mapping.job import plan_record, prepare
-from bocage.mapping.on_ray import map_on_ray
+from bocage.mapping.job import memory_bytes, plan_record, prepare
+from bocage.mapping.on_ray import choose_crew, map_on_ray
 from bocage.mapping.plan import Block
 from bocage.mapping.processes import map_in_processes
 from bocage.mapping.report import FailedBlock, MapReport
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from bocage.models import Bundle
 
 Progress = Callable[[int, int | None], None]
+_Hands = Callable[[Assignment, Sequence[Block], dict[str, float]], Iterator[Outcome]]
+"""Who maps blocks, and adds the seconds of each stage."""
 
 
 def map_area(
@@ -90,31 +94,38 @@ def map_area(
     config = config or MapConfig()
     began = time.perf_counter()
     bundles = tuple(bundle) if isinstance(bundle, list) else (bundle,)
-    device = choose_backend(config)
     _check_engine(share, engine, address)
+    on_cluster = engine == "ray" and config.backend == "torch"
+    # On a cluster its hardware decides, not what this machine has.
+    device = torch.device("cpu") if on_cluster else choose_backend(config)
     check_members(bundles, [source.modality for source in sources])
     job = prepare(bundles, sources, config)
-    request = plan_record(job, bundles, sources, config)
-    product = product_of(job, config, describe_models(bundles, weights, out))
-    work = open_workspace(out, request, product, job.stems, config.overwrite, alone=share is None)
-    blocks = job.plan.blocks[share[0] - 1 :: share[1]] if share else job.plan.blocks
-    todo = [block for block in blocks if not work.is_complete(block)]
-    assignment = Assignment(job, bundles, config, work)
-    seconds: dict[str, float] = {}
-    failed: list[FailedBlock] = []
-    done = len(blocks) - len(todo)
-    if todo:
-        if progress:
-            progress(done, len(blocks))
-        for outcome in _outcomes(assignment, todo, device, engine, address, seconds):
-            done += 1
-            if outcome.failure is not None:
-                failed.append(outcome.failure)
+    with contextlib.ExitStack() as stack:
+        outcomes_of: _Hands = functools.partial(_map_here, device)
+        if engine == "ray":
+            ray = stack.enter_context(ray_cluster(address))
+            crew = choose_crew(ray.nodes(), config, memory_bytes(job) + _weight_bytes(bundles))
+            device, outcomes_of = crew.device, functools.partial(map_on_ray, ray, crew)
+        request = plan_record(job, bundles, sources, config)
+        product = product_of(job, config, describe_models(bundles, weights, out))
+        alone = share is None
+        work = open_workspace(out, request, product, job.stems, config.overwrite, alone)
+        blocks = job.plan.blocks[share[0] - 1 :: share[1]] if share else job.plan.blocks
+        todo = [block for block in blocks if not work.is_complete(block)]
+        seconds: dict[str, float] = {}
+        failed: list[FailedBlock] = []
+        done = len(blocks) - len(todo)
+        if todo:
             if progress:
                 progress(done, len(blocks))
-    told = Told(
-        str(device), len(blocks) - len(todo), tuple(failed), seconds, time.perf_counter() - began
-    )
+            for outcome in outcomes_of(Assignment(job, bundles, config, work), todo, seconds):
+                done += 1
+                if outcome.failure is not None:
+                    failed.append(outcome.failure)
+                if progress:
+                    progress(done, len(blocks))
+    total_s = time.perf_counter() - began
+    told = Told(str(device), len(blocks) - len(todo), tuple(failed), seconds, total_s)
     work.declare(share or (1, 1), told.to_json())
     if share is not None:
         return make_report(work, {}, [told], blocks)
@@ -123,18 +134,10 @@ def map_area(
     return finish_map(work, [told])
 
 
-def _outcomes(
-    assignment: Assignment,
-    todo: Sequence[Block],
-    device: torch.device,
-    engine: Engine,
-    address: str | None,
-    seconds: dict[str, float],
+def _map_here(
+    device: torch.device, assignment: Assignment, todo: Sequence[Block], seconds: dict[str, float]
 ) -> Iterator[Outcome]:
-    """Blocks through the engine; `seconds` are those of its stages in the end."""
-    if engine == "ray":
-        yield from map_on_ray(assignment, todo, device, address, seconds)
-        return
+    """Map the blocks on this machine; `seconds` are those of the stages in the end."""
     devices = _devices(device, assignment.config.workers)[: len(todo)]
     if len(devices) > 1:
         yield from map_in_processes(assignment, todo, devices, seconds)
@@ -142,6 +145,10 @@ def _outcomes(
     worker = Worker(assignment, devices[0])
     yield from worker.run(todo)
     seconds.update(worker.clock.seconds)
+
+
+def _weight_bytes(bundles: Sequence[Bundle]) -> int:
+    return sum(t.nbytes for bundle in bundles for t in bundle.network.state_dict().values())
 
 
 def _devices(device: torch.device, workers: int | None) -> list[torch.device]:

@@ -16,12 +16,11 @@ from bocage.imagery import Source
 from bocage.mapping.backends import choose_backend
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import check_members
-from bocage.mapping.job import Job, footprint, prepare
+from bocage.mapping.job import Job, footprint, memory_bytes, plan_record, prepare
 from bocage.mapping.plan import BLOCK_STEP_PX, Block, Plan
 from bocage.mapping.worker import Assignment, Worker
-from bocage.mapping.workspace import Workspace
+from bocage.mapping.workspace import Workspace, check_folder
 from bocage.mapping.write import write_cog
-from bocage.rasters import GDAL_OPTIONS
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
@@ -64,17 +63,23 @@ class Estimate:
 
 
 def estimate_map(
-    bundle: Bundle | list[Bundle], sources: Sequence[Source], config: MapConfig | None = None
+    bundle: Bundle | list[Bundle],
+    sources: Sequence[Source],
+    config: MapConfig | None = None,
+    out: Path | None = None,
 ) -> Estimate:
     """Check everything as `map_area` does, map a sample into a temporary folder, and scale.
 
-    Raises the errors of `map_area`, before any work.
+    `out` is the folder that the map is meant for: only looked at, None: not even that. Raises the
+    errors of `map_area`, before any work.
     """
     config = config or MapConfig()
     bundles = tuple(bundle) if isinstance(bundle, list) else (bundle,)
     device = choose_backend(config)
     check_members(bundles, [source.modality for source in sources])
     job = prepare(bundles, sources, config)
+    if out is not None:
+        check_folder(out, plan_record(job, bundles, sources, config), job.stems, config.overwrite)
     plan = job.plan
     needs = footprint(job.sensors, job.grids, job.tasks, job.layers)
     with tempfile.TemporaryDirectory(prefix="bocage-plan-") as folder:
@@ -97,7 +102,6 @@ def estimate_map(
     compute_s = seconds["prepare"] + seconds["network"] + seconds["blend"]
     beside = (seconds["read"], compute_s, seconds["write"])
     on_cpu = worker.clock.device.type == "cpu"
-    block = [min(plan.block_px, size_px) for size_px in (plan.height, plan.width)]
     resolution_m = job.target.grid.resolution
     return Estimate(
         blocks=len(plan.blocks),
@@ -107,7 +111,7 @@ def estimate_map(
         km2=whole.pixels * resolution_m[0] * resolution_m[1] / 1e6,
         read_bytes=round(whole.halo_px * needs.read_bytes),
         written_bytes=whole.pixels * needs.layer_bytes,
-        memory_bytes=needs.total_bytes(plan.lattice, *block) + int(GDAL_OPTIONS["GDAL_CACHEMAX"]),
+        memory_bytes=memory_bytes(job),
         device=str(worker.clock.device),
         sample_px=once.pixels,
         seconds=seconds,

@@ -28,9 +28,8 @@ from bocage.imagery import (
     inspect,
     lay_target,
 )
-from bocage.mapping.blend import TaskOutput
 from bocage.mapping.config import MapConfig
-from bocage.mapping.outputs import Layer, map_layers, task_outputs
+from bocage.mapping.outputs import Layer, TaskOutput, map_layers, task_outputs
 from bocage.mapping.plan import (
     Footprint,
     Lattice,
@@ -44,6 +43,7 @@ from bocage.mapping.suitability import check_suits
 from bocage.mapping.workspace import file_identity, network_digest
 from bocage.modalities import SENTINEL2_TS, get_modality
 from bocage.models.kinds import required_inputs
+from bocage.rasters import GDAL_OPTIONS
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
@@ -129,6 +129,11 @@ def prepare(bundles: Sequence[Bundle], sources: Sequence[Source], config: MapCon
     years = [
         s.dates.astype("datetime64[Y]").astype(int) + 1970 for s in sensors if s.dates is not None
     ]
+    if config.year is not None and not years:
+        raise ConfigError(
+            f"year={config.year} has no effect: days count from it, and no series is given. Leave "
+            "it out."
+        )
     year = config.year or (int(np.median(np.concatenate(years))) if years else 1970)
     return Job(
         tuple(sensors),
@@ -268,6 +273,14 @@ def footprint(
         sum(task.num_classes for task in tasks),
         sum(len(layer.bands) for layer in layers),
     )
+
+
+def memory_bytes(job: Job) -> int:
+    """Of one process, by the formula of `bocage.mapping.engine`: without the network, and what
+    resampling takes."""
+    plan, needs = job.plan, footprint(job.sensors, job.grids, job.tasks, job.layers)
+    block = [min(plan.block_px, size_px) for size_px in (plan.height, plan.width)]
+    return needs.total_bytes(plan.lattice, *block) + int(GDAL_OPTIONS["GDAL_CACHEMAX"])
 
 
 def _stored_bytes(sensor: Sensor) -> int:

@@ -10,7 +10,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from bocage.errors import DataError
-from bocage.mapping.blend import NODATA
+from bocage.mapping.outputs import NODATA
 from bocage.rasters import Grid, grid_of, open_raster
 
 CLASS_TAG = "class_"

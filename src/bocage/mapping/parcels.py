@@ -24,8 +24,8 @@ from rasterio.crs import CRS
 
 from bocage.errors import ConfigError, DataError
 from bocage.mapping.areas import check_confidence
-from bocage.mapping.blend import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.maps import ClassMap, open_map, strips
+from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.polygons.graph import Ints, first_of_each, ranges
 from bocage.mapping.vectors import GEOMETRY, PYOGRIO_ERRORS, Batch, check_target, write_features
 from bocage.rasters import open_raster, same_crs

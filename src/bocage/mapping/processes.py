@@ -126,7 +126,12 @@ def _start(payload: bytes, device: torch.device, start: int, threads: int) -> _C
     process = context.Process(
         target=_serve, args=(theirs, payload, str(device), threads), daemon=True
     )
-    process.start()
+    try:
+        process.start()
+    except OSError as error:
+        raise DataError(
+            f"a process cannot be started ({error.strerror or error}). Try workers=1."
+        ) from error
     theirs.close()
     return _Child(process, ours, device, start)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from bocage.errors import ConfigError
 from bocage.files import write_text
-from bocage.mapping.blend import CONFIDENCE_STEPS
 from bocage.mapping.maps import ClassMap
+from bocage.mapping.outputs import CONFIDENCE_STEPS
 from bocage.nomenclatures import TASKS
 from bocage.nomenclatures.own import PALETTE
 from bocage.nomenclatures.qgis import class_style, share_style

@@ -24,12 +24,12 @@ from bocage.imagery import (
     Square,
     Stack,
     files_of,
+    open_source,
     spread,
     squares,
 )
 from bocage.modalities import CLOUDY_SERIES, Modality
 from bocage.models.inputs import InputConfig, Preparation
-from bocage.rasters import open_raster
 
 FAR_OFF = 6.0
 """Standard deviations of the training data between its mean and that of any real area: altitudes
@@ -57,7 +57,7 @@ def check_suits(sensor: Sensor, learnt: InputConfig) -> None:
     files = files_of(sensor.raster)
     for file in (files[i] for i in spread(len(files), _PROBE_TILES)):
         try:
-            with open_raster(file.path) as dataset:
+            with open_source(file.path) as dataset:
                 _check_names(dataset, file, sensor)
         except DataError:
             # A tile that breaks is told, or ends the run, when its turn comes.

@@ -167,7 +167,10 @@ def open_workspace(
             "overwrite=true and a share of the work exclude each other: one machine would remove "
             f"what others have made. Remove {out} first."
         )
-    _check_folder(work, stems, overwrite)
+    if not overwrite and work.finished and (work.folder / _PLAN).is_file():
+        # A run that was killed after its report may have left them.
+        work.discard_blocks()
+    check_folder(out, request, stems, overwrite)
     try:
         if overwrite:
             work.discard_map()
@@ -183,17 +186,8 @@ def open_workspace(
     stated = work.folder / _PLAN
     if not stated.is_file():
         _write_once(stated, {"request": request, "product": product})
-    # Read back even if it was written just now: another share may have been faster.
-    before = _read_json(stated)["request"]
-    # As the file gives it back: tuples are lists there.
-    now = json.loads(json.dumps(request))
-    changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
-    if changed:
-        raise ConfigError(
-            f"{out}: holds blocks of an unfinished run that differs in: {', '.join(changed)}. "
-            "Repeat that run's command to go on with it, choose another folder, or set "
-            "overwrite=true to start anew."
-        )
+    # Even if it was written just now: another share may have been faster.
+    _check_request(work, request)
     return work
 
 
@@ -212,9 +206,23 @@ def _write_once(target: Path, value: dict[str, Any]) -> None:
         ours.unlink(missing_ok=True)
 
 
-def _check_folder(work: Workspace, stems: Sequence[str], overwrite: bool) -> None:
-    """Refuse a folder in which something else stands (`ConfigError`)."""
-    out = work.out
+def _check_request(work: Workspace, request: dict[str, Any]) -> None:
+    """Refuse to go on with blocks of another request (`ConfigError`)."""
+    before = _read_json(work.folder / _PLAN)["request"]
+    # As the file gives it back: tuples are lists there.
+    now = json.loads(json.dumps(request))
+    changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    if changed:
+        raise ConfigError(
+            f"{work.out}: holds blocks of an unfinished run that differs in: {', '.join(changed)}. "
+            "Repeat that run's command to go on with it, choose another folder, or set "
+            "overwrite=true to start anew."
+        )
+
+
+def check_folder(out: Path, request: dict[str, Any], stems: Sequence[str], overwrite: bool) -> None:
+    """Refuse a folder in which something else stands (`ConfigError`); changes nothing."""
+    work = Workspace(out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file. Name a folder for the map.")
     # One look: another share may write the plan at any moment.
@@ -226,8 +234,6 @@ def _check_folder(work: Workspace, stems: Sequence[str], overwrite: bool) -> Non
     if overwrite:
         return
     if work.finished:
-        # A run that was killed after its report may have left them.
-        work.discard_blocks()
         raise ConfigError(
             f"{out}: holds a finished map. Choose another folder, or set overwrite=true."
         )
@@ -237,6 +243,8 @@ def _check_folder(work: Workspace, stems: Sequence[str], overwrite: bool) -> Non
             f"{out}: already holds {', '.join(present)}. Choose another folder, or set "
             "overwrite=true."
         )
+    if _PLAN in names:
+        _check_request(work, request)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -17,8 +17,8 @@ from rasterio.windows import Window
 
 from bocage.errors import ConfigError, unknown_name
 from bocage.mapping.areas import check_confidence
-from bocage.mapping.blend import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.maps import ClassMap, open_map
+from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.polygons.sieve import absorb
 from bocage.mapping.polygons.simplify import simplify
 from bocage.mapping.polygons.topology import join, polygons
@@ -28,6 +28,10 @@ from bocage.rasters import open_raster
 
 STRIP_PX = 1 << 22
 """Pixels that are traced at once; sets memory, never the result."""
+WHOLE_PX = 1 << 30
+"""Pixels of a map that is worked as a whole unless it is told otherwise: some 5 GB of borders."""
+TILE_PX = 1 << 15
+"""Side of the squares that a larger one is cut into."""
 BATCH = 16_384
 """Polygons that are written at once."""
 
@@ -49,7 +53,8 @@ class PolygonConfig(BaseModel):
     """Names, or ids, of the classes to write; the borders are the same as with all. None: all."""
     tile_km: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Side of squares that are each worked like a map of its own, kilometres; polygons are cut
-    along their sides. Bounds memory by the square. None: the whole map at once."""
+    along their sides. Bounds memory by the square. None: the whole map at once up to a gigapixel,
+    beyond that squares of 32 768 pixels; a square larger than the map is the whole map."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class PolygonReport:
     polygons: int
     absorbed: int
     """Patches that were smaller than the minimum and took a neighbour's class."""
+    cut_km: float | None = None
+    """Side of the squares along which polygons were cut though nobody asked for it, kilometres."""
 
 
 def write_polygons(
@@ -81,7 +88,7 @@ def write_polygons(
         raise ConfigError(f"{target}: is the map itself. Give another output.")
     job = _Job(class_map, config, strip_px, progress)
     count = write_features(target, job.columns, job.batches(), class_map.grid.crs, "Polygon")
-    return PolygonReport(count, job.absorbed)
+    return PolygonReport(count, job.absorbed, job.cut_km)
 
 
 class _Job:
@@ -92,6 +99,9 @@ class _Job:
         self.strip_px = strip_px
         self.absorbed = 0
         self.done_px = 0
+        grid = class_map.grid
+        by_default = config.tile_km is None and grid.width * grid.height > WHOLE_PX
+        self.cut_km = TILE_PX * grid.resolution[0] / 1000 if by_default else None
         self.wanted = _wanted(class_map, config.classes)
         if config.min_area_m2 is not None and config.min_area_m2 <= class_map.pixel_m2:
             raise ConfigError(
@@ -113,6 +123,8 @@ class _Job:
             yield from self._tile(window)
 
     def _tile_px(self) -> tuple[int, int]:
+        if self.cut_km is not None:
+            return TILE_PX, TILE_PX
         if self.config.tile_km is None:
             return self.map.grid.width, self.map.grid.height
         columns, rows = (

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bocage.mapping.blend import NODATA
+from bocage.mapping.outputs import NODATA
 from bocage.mapping.polygons.graph import Ints, chains, components
 
 VOID = 0
