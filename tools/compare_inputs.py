@@ -1,28 +1,37 @@
 """Trains and evaluates the benchmark's runs and writes the table that compares their inputs.
 
 Usage: python -m tools.compare_inputs --data DIR --out DIR [--run NAME ...] [--seed N ...]
-                                      [key=value ...]
+                                      [--jobs N] [key=value ...]
 
 DIR of `--data` holds `bocage simulate DIR --benchmark v1`. Every run (a preset; all of `RUNS` when
 none is named) is trained with every seed into `OUT/NAME/SEED` and scored on the test domains;
-`key=value` goes to every configuration. Started again it goes on: finished runs are kept, a run
-that was stopped resumes from its last checkpoint. `OUT/comparison.md` is rewritten after every run.
+`key=value` goes to every configuration. `--jobs 2` trains two runs at once, each in a process of
+one thread. Started again it goes on: finished runs are kept, a run that was stopped resumes from
+its last checkpoint. After every run `OUT/comparison.md` is made anew of all finished runs in OUT,
+whatever this call was asked for. Exit code 1 when a run failed; the others are finished first.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
+import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bocage.cli.console import start_log
 from bocage.config import RunConfig, load_config
+from bocage.errors import BocageError
 from bocage.files import write_json, write_text
 from bocage.nomenclatures import CROPS, LAND_COVER
+from bocage.simulate.jobs import run_jobs
 from bocage.training import RunFolder, evaluate, fit
 
 RUNS = (
@@ -31,6 +40,9 @@ RUNS = (
     "benchmark-all-historical",
 )  # fmt: skip
 SEEDS = (2025,)
+FOUND_IOU = 0.005
+"""Above this IoU a class counts as found: an average over classes that nobody has learnt compares
+nothing."""
 
 # What FLAIR-HUB's paper finds, better run first, by task. The last pair says that the historical
 # photograph does not help.
@@ -44,79 +56,218 @@ _EXPECTED = (
     (LAND_COVER.name, "benchmark-all", "benchmark-all-historical"),
 )
 _TASKS = {LAND_COVER.name: "land cover", CROPS.name: "crops"}
+_SECONDS = "seconds.json"
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """What a run reached on one task: percentages, and classes `found` of those `present`."""
+
+    miou: float
+    accuracy: float
+    found: int
+    present: int
 
 
 @dataclass(frozen=True)
 class Result:
-    """One finished run: mIoU by task, and the minutes that training and evaluation took."""
+    """One finished run: scores by task, and the minutes that training and evaluation took."""
 
     name: str
     seed: int
-    miou: dict[str, float]
+    scores: dict[str, TaskScore]
     minutes: float
 
 
-def main(data: Path, out: Path, names: list[str], seeds: list[int], overrides: list[str]) -> None:
-    """Run what is missing and write the table after each."""
-    results: list[Result] = []
+def main(
+    data: Path, out: Path, names: Sequence[str], seeds: Sequence[int], overrides: Sequence[str],
+    jobs: int,
+) -> int:  # fmt: skip
+    """Run what is missing and write the table after each; the number of runs that failed."""
+    wanted = []
     for seed in seeds:
-        for name in names:
-            config = load_config(name, [*overrides, f"data.root={data}", f"seed={seed}"])
-            results.append(_run(RunFolder(out / name / str(seed)), config))
-            write_text(out / "comparison.md", report(results))
+        own = [*overrides, f"data.root={data}", f"seed={seed}"]
+        wanted += [(out / name / str(seed), load_config(name, own)) for name in names]
+    todo = [_Job(path, config, jobs == 1) for path, config in wanted if read_result(path) is None]
+    failed = 0
+    _say(f"{len(wanted)} runs, of which {len(wanted) - len(todo)} are finished")
+    for number, (job, told) in enumerate(zip(todo, run_jobs(_try, todo, jobs), strict=True), 1):
+        failed += told.failed
+        _say(f"{number} of {len(todo)}: {job.title}: {told.text}")
+        write_text(out / "comparison.md", report(read_results(out)))
+    write_text(out / "comparison.md", report(read_results(out)))
+    return failed
 
 
-def _run(folder: RunFolder, config: RunConfig) -> Result:
-    """Train and evaluate unless that is done; time adds up over interrupted starts."""
-    target = folder.evaluation("test")
-    spent = folder.path / "seconds.json"
+@dataclass(frozen=True)
+class _Job:
+    """A run to finish in its folder; alone it uses every core and logs, beside others neither."""
+
+    path: Path
+    config: RunConfig
+    alone: bool
+
+    @property
+    def title(self) -> str:
+        return f"{self.config.name}, seed {self.config.seed}"
+
+
+@dataclass(frozen=True)
+class _Told:
+    text: str
+    failed: bool = False
+
+
+def _try(job: _Job) -> _Told:
+    """Finish a run; what came of it, so that one that fails does not end the others."""
+    start_log()
+    if not job.alone:
+        torch.set_num_threads(1)
+        logging.getLogger("bocage").setLevel(logging.WARNING)
+    _say(f"{job.title}: begins")
+    try:
+        return _Told(_in_words(_run(job.path, job.config)))
+    except BocageError as error:
+        return _Told(f"failed. {error}", failed=True)
+
+
+def _run(path: Path, config: RunConfig) -> Result:
+    """Train and evaluate what is missing; time adds up over starts that ended by themselves."""
+    folder, spent = RunFolder(path), path / _SECONDS
     before = json.loads(spent.read_text("utf-8"))["seconds"] if spent.is_file() else 0.0
     begun = time.monotonic()
-    if not folder.bundle.is_file():
-        resume = folder.last.is_file()
-        folder.create(config.to_document(), resume=resume)
-        fit(folder, config, resume=resume, progress=False)
-    scored = (target / "scores.json").is_file()
-    if not scored:
-        evaluate(folder.bundle, config, split="test", target=target)
-        write_json(spent, {"seconds": round(before + time.monotonic() - begun, 1)})
-    document: dict[str, Any] = json.loads((target / "scores.json").read_text("utf-8"))
-    miou = {
-        task: 100 * float(scores["overall"]["miou"]) for task, scores in document["tasks"].items()
-    }
+    try:
+        if not folder.bundle.is_file():
+            resume = folder.last.is_file()
+            folder.create(config.to_document(), resume=resume)
+            fit(folder, config, resume=resume, progress=False)
+        evaluate(folder.bundle, config, split="test", target=folder.evaluation("test"))
+    finally:
+        # A folder without these is begun anew, and must hold nothing else.
+        if folder.bundle.is_file() or folder.last.is_file():
+            write_json(spent, {"seconds": round(before + time.monotonic() - begun, 1)})
+    result = read_result(path)
+    assert result is not None
+    return result
+
+
+def read_results(out: Path) -> list[Result]:
+    """Every finished run below `out`, in the order of `RUNS`, then by name and seed."""
+    found = [read_result(path.parent) for path in out.glob(f"*/*/{_SECONDS}")]
+    place = {name: number for number, name in enumerate(RUNS)}
+    return sorted(
+        (result for result in found if result is not None),
+        key=lambda result: (place.get(result.name, len(place)), result.name, result.seed),
+    )
+
+
+def read_result(path: Path) -> Result | None:
+    """The result in `OUT/NAME/SEED`; None while it is not finished."""
+    scores, spent = RunFolder(path).evaluation("test") / "scores.json", path / _SECONDS
+    if not (scores.is_file() and spent.is_file()):
+        return None
+    document: dict[str, Any] = json.loads(scores.read_text("utf-8"))
     seconds = float(json.loads(spent.read_text("utf-8"))["seconds"])
-    return Result(config.name, config.seed, miou, seconds / 60)
+    tasks = {task: _task_score(told["overall"]) for task, told in document["tasks"].items()}
+    return Result(path.parent.name, int(path.name), tasks, seconds / 60)
 
 
-def report(results: list[Result]) -> str:
-    """Markdown: one row per run, then each expected order with what came out."""
+def _task_score(overall: dict[str, Any]) -> TaskScore:
+    present = [each["iou"] for each in overall["classes"] if each["iou"] is not None]
+    return TaskScore(
+        miou=100 * float(overall["miou"]),
+        accuracy=100 * float(overall["overall_accuracy"]),
+        found=sum(iou > FOUND_IOU for iou in present),
+        present=len(present),
+    )
+
+
+def report(results: Sequence[Result]) -> str:
+    """Markdown: a row per run, what is missing, and each expected order with what came out."""
     by_name: dict[str, list[Result]] = {}
     for result in results:
         by_name.setdefault(result.name, []).append(result)
-    tasks = [task for task in _TASKS if any(task in result.miou for result in results)]
-    head = " | ".join(f"{_TASKS[task]}, mIoU %" for task in tasks)
-    lines = [f"| run | {head} | seeds | minutes a run |", "|---" * (len(tasks) + 3) + "|"]
-    for name, runs in by_name.items():
-        cells = " | ".join(_spread([run.miou[task] for run in runs]) for task in tasks)
-        minutes = statistics.mean(run.minutes for run in runs)
-        lines.append(f"| {name} | {cells} | {len(runs)} | {minutes:.1f} |")
-    lines += ["", "| task | expected | difference, points | largest spread |", "|---|---|---|---|"]
+    tasks = [task for task in _TASKS if any(task in result.scores for result in results)]
+    lines = [*_run_table(by_name, tasks), "", *_missing(by_name), ""]
+    lines += ["| task | expected | difference, points | largest spread |", "|---|---|---|---|"]
     for task, better, worse in _EXPECTED:
-        if better in by_name and worse in by_name:
-            first = [run.miou[task] for run in by_name[better]]
-            second = [run.miou[task] for run in by_name[worse]]
-            gap = statistics.mean(first) - statistics.mean(second)
-            noise = max(max(values) - min(values) for values in (first, second))
-            lines.append(f"| {_TASKS[task]} | {better} > {worse} | {gap:+.1f} | {noise:.1f} |")
+        first, second = _mious(by_name.get(better, ()), task), _mious(by_name.get(worse, ()), task)
+        gap = noise = "not run"
+        if first and second:
+            gap = f"{statistics.mean(first) - statistics.mean(second):+.1f}"
+            spread = max(max(values) - min(values) for values in (first, second))
+            noise = f"{spread:.1f}" if len(first) > 1 and len(second) > 1 else "unknown: one seed"
+        lines.append(f"| {_TASKS[task]} | {better} > {worse} | {gap} | {noise} |")
     return "\n".join(lines) + "\n"
 
 
-def _spread(values: list[float]) -> str:
-    """Mean, and lowest to highest where there are several."""
-    mean = statistics.mean(values)
-    if len(values) == 1:
-        return f"{mean:.1f}"
-    return f"{mean:.1f} ({min(values):.1f} to {max(values):.1f})"
+def _run_table(by_name: dict[str, list[Result]], tasks: Sequence[str]) -> list[str]:
+    columns = [
+        f"{_TASKS[task]}, {what}" for task in tasks for what in ("mIoU %", "classes", "accuracy %")
+    ]
+    head = ["run", *columns, "seeds", "minutes a run", "minutes in all"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, runs in by_name.items():
+        cells = [name]
+        for task in tasks:
+            scores = [run.scores[task] for run in runs if task in run.scores]
+            cells += [
+                _spread(scores, lambda score: score.miou),
+                _classes(scores),
+                _spread(scores, lambda score: score.accuracy),
+            ]
+        minutes = [run.minutes for run in runs]
+        times = [f"{statistics.mean(minutes):.1f}", f"{sum(minutes):.1f}"]
+        lines.append(f"| {' | '.join([*cells, str(len(runs)), *times])} |")
+    every = [run.minutes for runs in by_name.values() for run in runs]
+    total = ["all", *[""] * len(columns), str(len(every)), "", f"{sum(every):.1f}"]
+    return [*lines, f"| {' | '.join(total)} |"]
+
+
+def _missing(by_name: dict[str, list[Result]]) -> list[str]:
+    """Which of `RUNS` lack a seed that another run has."""
+    seeds = sorted({run.seed for runs in by_name.values() for run in runs})
+    lacking = [
+        f"{name} ({', '.join(map(str, gone))})"
+        for name in RUNS
+        if (gone := [s for s in seeds if s not in {run.seed for run in by_name.get(name, ())}])
+    ]
+    about = f"A class is found when its IoU is above {100 * FOUND_IOU:g} %."
+    return [about, f"Not run: {', '.join(lacking)}." if lacking else "All runs are finished."]
+
+
+def _mious(runs: Sequence[Result], task: str) -> list[float]:
+    return [run.scores[task].miou for run in runs if task in run.scores]
+
+
+def _spread(scores: Sequence[TaskScore], value: Callable[[TaskScore], float]) -> str:
+    """Mean, and lowest to highest where there are several; a dash where there is none."""
+    values = [value(score) for score in scores]
+    if not values:
+        return "–"
+    mean = f"{statistics.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
+
+
+def _classes(scores: Sequence[TaskScore]) -> str:
+    """How many classes were found of how many: the fewest to the most over the seeds."""
+    if not scores:
+        return "–"
+    counts = [score.found for score in scores]
+    low, high = min(counts), max(counts)
+    return f"{low if low == high else f'{low} to {high}'} of {scores[0].present}"
+
+
+def _in_words(result: Result) -> str:
+    told = [
+        f"{_TASKS.get(task, task)} {score.miou:.1f} % ({score.found} of {score.present} classes)"
+        for task, score in result.scores.items()
+    ]
+    return f"{', '.join(told)}, {result.minutes:.1f} minutes"
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
 if __name__ == "__main__":
@@ -125,13 +276,11 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--run", action="append", metavar="NAME")
     parser.add_argument("--seed", action="append", type=int, metavar="N")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     given = parser.parse_args()
-    start_log()
-    main(
-        given.data,
-        given.out,
-        given.run or list(RUNS),
-        given.seed or list(SEEDS),
-        given.overrides,
-    )
+    if given.jobs < 1:
+        parser.error(f"--jobs is {given.jobs}; it must be 1 or more.")
+    names, seeds = given.run or RUNS, given.seed or SEEDS
+    failed = main(given.data, given.out, names, seeds, given.overrides, given.jobs)
+    sys.exit(1 if failed else 0)

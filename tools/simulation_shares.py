@@ -2,8 +2,7 @@
 
 Usage: python -m tools.simulation_shares [--size small|standard]
 
-Prints the Markdown tables of `docs/simulation.md`: what truly stands on the benchmark's patches
-(not the labels, which err), drawn at 1.6 m a pixel.
+Prints the Markdown tables of `docs/simulation.md`: what the labels of the benchmark's patches say.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 
 from bocage.nomenclatures import COSIA, LEVEL_2_PARENTS, LEVEL_3_PARENTS, LPIS_1, LPIS_3
 from bocage.simulate.benchmark import BENCHMARKS
+from bocage.simulate.labels import LABEL_MARGIN_PX, declared, photo_interpreted
 from bocage.simulate.landscape import Landscape
+from bocage.simulate.light import View
 from bocage.simulate.patches import Patch, draw_up
 from bocage.simulate.sites import FLAIR1_SHARES
-from bocage.simulate.surfaces import COVER, DECLARED
 
 # Thousand hectares in metropolitan France by published statistics; crops without a figure found are
 # left out, and their target stays open. Sources by letter, see `SOURCES`.
@@ -51,6 +51,8 @@ NATIONAL: dict[str, tuple[float, str]] = {
     "aromatic and medicinal plants": (36, "m"),
     "fruits and vegetables": (228, "n"),
 }
+_SEEN_PX = 2_500
+"""From this many pixels of 0.2 m, a hundred square metres, a patch shows a crop."""
 SOURCES = {
     "a": "Agreste, Grandes cultures, May 2021 (soft wheat 4.9 Mha; durum and spring barley, grain"
     " maize 1.5 Mha, sunflower, soy and sorghum of 2021)",
@@ -71,18 +73,23 @@ SOURCES = {
 
 
 def main(size: str) -> None:
-    """Draw every patch of the benchmark coarsely, count, and print the tables."""
+    """Draw the labels of every patch of the benchmark, count, and print the tables."""
     cover = np.zeros((3, len(COSIA)))
     crops = np.zeros((3, len(LPIS_3)))
+    taught = np.zeros(len(LPIS_3), dtype=np.int64)
+    asked, answered = np.zeros((2, len(LPIS_1)), dtype=np.int64)
     kinds: dict[str, NDArray[np.float64]] = {}
     for patch in _patches(size):
         split = ("train", "valid", "test").index(patch.splits[0])
         land = Landscape(patch.domain, patch.granule.seed)
-        scene = land.scene(patch.window.resampled(160))
-        cover[split] += np.bincount(COVER[scene.surface].reshape(-1), minlength=len(COSIA))
-        declared = DECLARED[scene.surface]
-        crop = scene.owner.crop[scene.parcel][declared]
-        counted = np.bincount(crop, minlength=len(LPIS_3)).astype(np.float64)
+        view = View.unlit(land, patch.window, LABEL_MARGIN_PX)
+        drawn, named = photo_interpreted(view), declared(view)
+        cover[split] += np.bincount(drawn.reshape(-1), minlength=len(COSIA))
+        counted = np.bincount(named[2].reshape(-1), minlength=len(LPIS_3)).astype(np.float64)
+        seen = np.bincount(named[0].reshape(-1), minlength=len(LPIS_1)) >= _SEEN_PX
+        taught += (counted >= _SEEN_PX) & (split == 0)
+        answered += seen & (split == 0)
+        asked += seen & (split == 2)
         crops[split] += counted
         kinds.setdefault(patch.domain.key, np.zeros(len(LPIS_3)))
         kinds[patch.domain.key] += counted
@@ -95,18 +102,24 @@ def main(size: str) -> None:
     listed = np.isin(LPIS_3.names, list(NATIONAL))
     # Shares among the crops that have a published figure, so that both columns add up to 100.
     among = crops[:, listed].sum(axis=1, keepdims=True)
-    print("\n| crop (level 3) | France % | train % | valid % | test % | domains |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "\n| crop (level 3) | France % | train % | valid % | test % | training patches | domains |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for k, name in enumerate(LPIS_3.names[:-1]):
         area, source = NATIONAL.get(name, (None, ""))
         target = "" if area is None else f"{100 * area / whole:.2f} ({', '.join(source)})"
         obtained = " | ".join(f"{share:.2f}" for share in 100 * crops[:, k] / among[:, 0])
         places = sum(counted[k] > 0 for counted in kinds.values())
-        print(f"| {name} | {target} | {obtained} | {places} |")
+        print(f"| {name} | {target} | {obtained} | {taught[k]} | {places} |")
     parents = np.array(LEVEL_2_PARENTS)[np.array(LEVEL_3_PARENTS)]
     first = np.bincount(parents[:-1], crops.sum(axis=0)[:-1], minlength=len(LPIS_1))
     missing = [LPIS_1.names[k] for k in np.flatnonzero(first[:-1] == 0)]
-    print(f"\nLevel 1 classes without a pixel: {missing or 'none'}. Sources:")
+    print(f"\nLevel 1 classes without a pixel: {missing or 'none'}.")
+    print("Level 1: patches of the test, and of the training:")
+    for k, name in enumerate(LPIS_1.names[:-1]):
+        print(f"  {name}: {asked[k]}, {answered[k]}")
+    print("Sources:")
     for letter, source in SOURCES.items():
         print(f"({letter}) {source}.")
 

@@ -100,7 +100,7 @@ def test_another_version_is_refused(tmp_path):
     manifest = tmp_path / "simulation.json"
     held = {"version": 0, "kind": "area", "seed": 7, "side_m": 1024.0, "complete": True}
     manifest.write_text(json.dumps(held))
-    with pytest.raises(ConfigError, match=r"version 0.*asked for \(version 2"):
+    with pytest.raises(ConfigError, match=r"version 0.*asked for \(version 3"):
         simulate_area(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_foreign_folders_and_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"domains": 0}, {"domains": 15}, {"patches": 0}, {"patches": 7681}, {"seed": -1}]
+    "arguments", [{"domains": 0}, {"domains": 17}, {"patches": 0}, {"patches": 7681}, {"seed": -1}]
 )
 def test_numbers_out_of_range_are_refused_before_anything_is_written(tmp_path, arguments):
     name, value = next(iter(arguments.items()))

@@ -55,10 +55,12 @@ def years(places: int, say: Progress) -> Years:
     """Series of pure pixels: those of which every point carries one crop or wood."""
     found = Years()
     values: dict[tuple[str, str], dict[str, list[tuple[Array, Array]]]] = {}
+    summers: dict[str, list[Array]] = {}
     for domain in DOMAINS:
         say(f"series of {domain.key}")
         for number in range(places):
-            _place(domain, number, found, values)
+            _place(domain, number, found, values, summers)
+    found.summer |= {wood: np.median(places, axis=0) for wood, places in summers.items()}
     for key, curves in values.items():
         found.curves[key] = {
             name: by_month(
@@ -75,6 +77,7 @@ def _place(
     number: int,
     found: Years,
     values: dict[tuple[str, str], dict[str, list[tuple[Array, Array]]]],
+    summers: dict[str, list[Array]],
 ) -> None:
     land = Landscape(domain, SEED)
     window = Window(number * _APART_CM, 2 * number * _APART_CM, 1_024, _SIDE_PX, _SIDE_PX)
@@ -115,7 +118,7 @@ def _place(
                     store.setdefault(name, []).append(pair)
         summer = (day > 150) & (day < 245) & clear[:, here].all(axis=1)
         if crop in _WOODS and summer.any():
-            found.summer.setdefault(crop, np.median(bands[summer][:, :, here], axis=(0, 2)))
+            summers.setdefault(crop, []).append(np.median(bands[summer][:, :, here], axis=(0, 2)))
     wood = kind == 100 + int(Surface.DECIDUOUS)
     for top in range(0, _SIDE_PX - 5, 6):
         for left in range(0, _SIDE_PX - 5, 6):

@@ -11,10 +11,15 @@ import typer
 # What each way of using the command takes; any other option that is given would have no effect.
 _OPTIONS = {
     "--verify": {"verify", "workers"},
-    "--area": {"area", "seed", "workers"},
+    "--area": {"area", "seed", "shard", "workers"},
     "--benchmark": {"benchmark", "size", "shard", "workers"},
     "": {"domains", "patches", "seed", "sensors", "classes", "shard", "workers"},
 }
+
+_UNPUBLISHED = (
+    "Not compared: no total is published for this size of this version. The files agree with their "
+    "own list, but nothing shows that they are the same as on other machines."
+)
 
 
 def simulate(
@@ -45,7 +50,7 @@ def simulate(
         bool, typer.Option("--verify", help="Write nothing: check every file of a benchmark.")
     ] = False,
     shard: Annotated[
-        str, typer.Option(help="Part i of n of the patches, as i/n: for several machines.")
+        str, typer.Option(help="Part i of n of the work, as i/n: for several machines.")
     ] = "1/1",
     workers: Annotated[
         int | None, typer.Option(help="Processes; one per processor when left out.")
@@ -59,6 +64,7 @@ def simulate(
     from bocage.cli.console import console, progress
     from bocage.cli.shards import parse_shard
     from bocage.simulate import (
+        has_published_total,
         simulate_area,
         simulate_benchmark,
         simulate_dataset,
@@ -71,20 +77,22 @@ def simulate(
         workers = os.cpu_count() or 1
     if verify:
         console.print(f"{out} is whole: {verify_benchmark(out, workers=workers)}")
+        if not has_published_total(out):
+            console.print(_UNPUBLISHED)
         return
     with progress(f"simulating {out}") as advance:
+        share, total = parse_shard(shard), None
         if area is not None:
             side = parse_side(area)
-            simulate_area(out, size_m=side, seed=seed, workers=workers, progress=advance)
-            return
-        share = parse_shard(shard)
-        if benchmark is not None:
+            whole = simulate_area(
+                out, size_m=side, seed=seed, workers=workers, shard=share, progress=advance
+            )
+        elif benchmark is not None:
             total = simulate_benchmark(
                 out, name=benchmark, size=size, workers=workers, shard=share, progress=advance
             )
             whole = total is not None
         else:
-            total = None
             whole = simulate_dataset(
                 out,
                 domains=parse_domains(domains),
@@ -97,9 +105,11 @@ def simulate(
                 progress=advance,
             )
     if not whole:
-        console.print(f"shard {shard} is done; {out} still lacks patches of other shards.")
+        console.print(f"shard {shard} is done; {out} still lacks parts of other shards.")
     if total is not None:
         console.print(f"total of all checksums: {total}")
+        if not has_published_total(out):
+            console.print(_UNPUBLISHED)
 
 
 def _refuse_unused(context: typer.Context) -> None:

@@ -5,7 +5,17 @@ two writers make files of them: a data set in FLAIR-HUB's layout, and a territor
 """
 
 from bocage.simulate.area import simulate_area
-from bocage.simulate.benchmark import simulate_benchmark, verify_benchmark
+from bocage.simulate.benchmark import (
+    has_published_total,
+    simulate_benchmark,
+    verify_benchmark,
+)
 from bocage.simulate.dataset import simulate_dataset
 
-__all__ = ["simulate_area", "simulate_benchmark", "simulate_dataset", "verify_benchmark"]
+__all__ = [
+    "has_published_total",
+    "simulate_area",
+    "simulate_benchmark",
+    "simulate_dataset",
+    "verify_benchmark",
+]

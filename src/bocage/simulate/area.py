@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from rasterio.windows import Window as RasterWindow
 
 from bocage.errors import ConfigError
 from bocage.files import write_text
@@ -25,8 +20,8 @@ from bocage.modalities import (
     SPOT_RGBI,
 )
 from bocage.nomenclatures import CROPS, LAND_COVER
-from bocage.simulate import folder
-from bocage.simulate.dataset import Progress
+from bocage.simulate import folder, territory
+from bocage.simulate.dataset import Progress, Shard
 from bocage.simulate.domains import DOMAINS
 from bocage.simulate.jobs import check_share, run_jobs
 from bocage.simulate.landscape import Landscape
@@ -41,6 +36,7 @@ from bocage.simulate.render import (
 )
 from bocage.simulate.sites import PATCH_CM, area_corner
 from bocage.simulate.sky import Granule, sentinel1_days, sentinel2_days, to_dates
+from bocage.simulate.territory import Layer, Place
 
 UNIT_CM = PATCH_CM // 2
 """Territories are whole multiples of 51.2 m, the smallest side that every pixel size divides."""
@@ -49,19 +45,18 @@ MAX_SIDE_M = 20_000
 AREA_DOMAIN = next(domain for domain in DOMAINS if domain.held_out)
 """Territories lie in a domain that no simulated data set trains on."""
 
-# File stem, pixel size in cm and type of every raster; bands and tiles follow from what is drawn.
 _PRESENT = {
-    AERIAL_RGBI.name: ("aerial", step_cm(AERIAL_RGBI), 4, "uint8"),
-    DEM_ELEV.name: ("elevation", step_cm(DEM_ELEV), 2, "float32"),
-    SPOT_RGBI.name: ("spot", step_cm(SPOT_RGBI), 4, "uint16"),
-    LAND_COVER.label_set: ("land_cover", step_cm(AERIAL_RGBI), 1, "uint8"),
-    CROPS.label_set: ("crops", step_cm(AERIAL_RGBI), 3, "uint8"),
+    AERIAL_RGBI.name: Layer("aerial", step_cm(AERIAL_RGBI), 4, "uint8"),
+    DEM_ELEV.name: Layer("elevation", step_cm(DEM_ELEV), 2, "float32"),
+    SPOT_RGBI.name: Layer("spot", step_cm(SPOT_RGBI), 4, "uint16"),
+    LAND_COVER.label_set: Layer("land_cover", step_cm(AERIAL_RGBI), 1, "uint8"),
+    CROPS.label_set: Layer("crops", step_cm(AERIAL_RGBI), 3, "uint8"),
 }
-_PAST = {AERIAL_RLT_PAN.name: ("historical", step_cm(AERIAL_RLT_PAN), 1, "uint8")}
+_PAST = {AERIAL_RLT_PAN.name: Layer("historical", step_cm(AERIAL_RLT_PAN), 1, "uint8")}
 _SERIES_BLOCK_PATCHES = 8
 """Patches along a block of a series: 80 pixels, a multiple of 16 as tiles must be."""
 
-_Layers = dict[str, tuple[str, int, int, str]]
+_Layers = dict[str, Layer]
 
 
 def simulate_area(
@@ -70,18 +65,20 @@ def simulate_area(
     size_m: float = 1000.0,
     seed: int = 7,
     workers: int = 1,
+    shard: Shard = (1, 1),
     progress: Progress | None = None,
-) -> None:
-    """Write a square territory of about `size_m` metres a side, all sensors and the truth.
+) -> bool:
+    """Write a square territory of about `size_m` metres a side; True when it is whole.
 
     `aerial`, `historical`, `elevation`, `spot`, `sentinel2` (T x 10 bands, date by date),
     `sentinel2_mask`, `sentinel1_asc`, `sentinel1_desc` and the truth `land_cover` and `crops`
     (three levels), each `.tif`, in EPSG:2154 with one common top-left corner; dates in
     `sentinel2_dates.txt` and so on, one YYYYMMDD per line. The side is rounded up to a multiple of
     51.2 m. Memory is bounded by one block per worker, whatever the side. Started again, it draws
-    only the rasters that are missing.
+    only the blocks that are missing. Of several shards the last to end joins the blocks of all.
 
-    Raises `ConfigError` for a number out of range and for a folder that holds anything else.
+    Raises `ConfigError` for a number out of range and for a folder that holds anything else;
+    `DataError` when a file cannot be written.
     """
     smallest = UNIT_CM / METRE
     if not smallest <= size_m <= MAX_SIDE_M:
@@ -90,123 +87,147 @@ def simulate_area(
         )
     if seed < 0:
         raise ConfigError(f"seed is {seed}; it must be 0 or more.")
-    check_share(workers, (1, 1))
+    check_share(workers, shard)
     side_cm = -(-round(size_m * METRE) // UNIT_CM) * UNIT_CM
     request = {"kind": "area", "seed": seed, "side_m": side_cm / METRE}
     folder.claim(out, request)
 
     u, v = area_corner(AREA_DOMAIN, seed, side_cm)
     granule = Granule.at(AREA_DOMAIN, seed, u, v)
-    # What is drawn together, the side of a block of it, and the rasters that it fills.
-    passes: list[tuple[str, int, _Layers]] = [
-        ("present", PATCH_CM, _PRESENT),
-        ("past", PATCH_CM, _PAST),
-        ("series", _SERIES_BLOCK_PATCHES * PATCH_CM, _series_layers(granule)),
+    views = [
+        _View("present", PATCH_CM, _PRESENT),
+        _View("past", PATCH_CM, _PAST),
+        _View("series", _SERIES_BLOCK_PATCHES * PATCH_CM, _series_layers(granule)),
     ]
-    total = sum((-(-side_cm // block)) ** 2 for _, block, _ in passes)
-    done = 0
-    for view, block_cm, layers in passes:
-        blocks = _blocks(view, granule, u, v, side_cm, block_cm, layers)
-        for _ in _fill(out, u, v, side_cm, block_cm, blocks, layers, workers):
-            done += 1
-            if progress is not None:
-                progress(done, total)
-    year = AREA_DOMAIN.year
-    write_text(
-        out / "sentinel2_dates.txt", "\n".join(to_dates(sentinel2_days(granule), year)) + "\n"
-    )
-    for modality in (SENTINEL1_ASC_TS, SENTINEL1_DESC_TS):
-        orbit = orbit_of(modality)
-        dates = to_dates(sentinel1_days(granule, orbit), year)
-        write_text(out / f"sentinel1_{orbit.lower()}_dates.txt", "\n".join(dates) + "\n")
+    every = [
+        _Block(out, view, granule, place)
+        for view in views
+        for place in _places(view, u, v, side_cm)
+    ]
+    blocks = every[shard[0] - 1 :: shard[1]]
+    lacking = [block for block in blocks if block.lacking]
+    for number, _ in enumerate(run_jobs(_draw, lacking, workers), start=1):
+        if progress is not None:
+            progress(len(blocks) - len(lacking) + number, len(blocks))
+    if any(block.lacking for block in every):
+        return False
+    # One process joins; another that ends at the same time waits and finds it done.
+    with folder.writing(out, alone=True):
+        for view in views:
+            _join(out, view, u, v, side_cm)
+        _write_dates(out, granule)
+        territory.remove_pieces(out)
     folder.finish(out, request)
+    return True
 
 
 def _series_layers(granule: Granule) -> _Layers:
     pixel = step_cm(SENTINEL2_TS)
     times = len(sentinel2_days(granule))
     layers: _Layers = {
-        SENTINEL2_TS.name: ("sentinel2", pixel, 10 * times, "uint16"),
-        SENTINEL2_MASK: ("sentinel2_mask", pixel, 2 * times, "uint16"),
+        SENTINEL2_TS.name: Layer("sentinel2", pixel, 10 * times, "uint16"),
+        SENTINEL2_MASK: Layer("sentinel2_mask", pixel, 2 * times, "uint16"),
     }
     for modality in (SENTINEL1_ASC_TS, SENTINEL1_DESC_TS):
         orbit = orbit_of(modality)
         count = 2 * len(sentinel1_days(granule, orbit))
-        layers[modality.name] = (f"sentinel1_{orbit.lower()}", pixel, count, "float32")
+        layers[modality.name] = Layer(f"sentinel1_{orbit.lower()}", pixel, count, "float32")
     return layers
 
 
 @dataclass(frozen=True)
+class _View:
+    """What is drawn together: the present, the past or the series, in blocks of a side."""
+
+    name: str
+    block_cm: int
+    layers: _Layers
+
+
+@dataclass(frozen=True)
 class _Block:
-    """One window to draw for a pass: the present, the past or the series."""
+    """One block of a view, to be drawn into the folder `out`."""
 
-    view: str
-    window: Window
+    out: Path
+    view: _View
     granule: Granule
+    place: Place
+
+    @property
+    def lacking(self) -> list[str]:
+        """The layers of which neither this piece nor the raster is there."""
+        row, col = self.place.row, self.place.col
+        return [
+            name
+            for name, layer in self.view.layers.items()
+            if not (layer.piece(self.out, row, col).is_file() or layer.raster(self.out).is_file())
+        ]
 
 
-def _blocks(
-    view: str, granule: Granule, u: int, v: int, side_cm: int, block_cm: int, layers: _Layers
-) -> list[_Block]:
-    """The blocks of a pass, row by row, each on its finest grid (the past on the present's)."""
-    finest = min(pixel for _, pixel, _, _ in layers.values())
-    finest = step_cm(AERIAL_RGBI) if view == "past" else finest
-    starts = range(0, side_cm, block_cm)
+def _places(view: _View, u: int, v: int, side_cm: int) -> list[Place]:
+    """The blocks of a view, row by row, each on its finest grid (the past on the present's)."""
+    finest = min(layer.pixel_cm for layer in view.layers.values())
+    finest = step_cm(AERIAL_RGBI) if view.name == "past" else finest
+    starts = range(0, side_cm, view.block_cm)
     return [
-        _Block(
-            view,
+        Place(
+            row,
+            col,
             Window(
                 u + left,
                 v + top,
                 finest,
-                min(block_cm, side_cm - left) // finest,
-                min(block_cm, side_cm - top) // finest,
+                min(view.block_cm, side_cm - left) // finest,
+                min(view.block_cm, side_cm - top) // finest,
             ),
-            granule,
         )
-        for top in starts
-        for left in starts
+        for row, top in enumerate(starts)
+        for col, left in enumerate(starts)
     ]
 
 
-def _draw(block: _Block) -> Rendered:
-    seed = block.granule.seed
-    if block.view == "past":
-        return render_past(Landscape(AREA_DOMAIN, seed, past=True), block.window)
-    land = Landscape(AREA_DOMAIN, seed)
-    if block.view == "present":
-        return render_present(land, block.window, truth=True)
-    return _series(land, block.window, block.granule)
-
-
-def _fill(
-    out: Path, u: int, v: int, side_cm: int, block_cm: int, blocks: list[_Block], layers: _Layers,
-    workers: int,
-) -> Iterator[None]:  # fmt: skip
-    """Draw block after block into the rasters of `layers`, unless all of them exist already."""
-    if all((out / f"{stem}.tif").is_file() for stem, *_ in layers.values()):
-        yield from (None for _ in blocks)
+def _draw(block: _Block) -> None:
+    """Draw a block and write the pieces that are lacking."""
+    names = block.lacking
+    if not names:
         return
-    with contextlib.ExitStack() as stack:
-        targets = {}
-        for name, (stem, pixel, count, dtype) in layers.items():
-            whole = Window(u, v, pixel, side_cm // pixel, side_cm // pixel)
-            targets[name] = stack.enter_context(
-                folder.territory(
-                    out / f"{stem}.tif", whole, AREA_DOMAIN, count, dtype, block_cm // pixel
-                )
-            )
-        for block, images in zip(blocks, run_jobs(_draw, blocks, workers), strict=True):
-            for name, image in images.items():
-                pixel = layers[name][1]
-                left, top = (block.window.u0 - u) // pixel, (block.window.v0 - v) // pixel
-                _write_block(targets[name], image, left, top)
-            yield
+    images = _render(block)
+    with folder.writing(block.out):
+        for name in names:
+            layer = block.view.layers[name]
+            territory.write_piece(block.out, layer, block.place, images[name], AREA_DOMAIN)
 
 
-def _write_block(target: Any, image: NDArray[Any], left: int, top: int) -> None:
-    _, height, width = image.shape
-    target.write(image, window=RasterWindow(left, top, width, height))
+def _render(block: _Block) -> Rendered:
+    seed, window = block.granule.seed, block.place.window
+    if block.view.name == "past":
+        return render_past(Landscape(AREA_DOMAIN, seed, past=True), window)
+    land = Landscape(AREA_DOMAIN, seed)
+    if block.view.name == "present":
+        return render_present(land, window, truth=True)
+    return _series(land, window, block.granule)
+
+
+def _join(out: Path, view: _View, u: int, v: int, side_cm: int) -> None:
+    """The rasters of a view that are not there yet; pieces go as soon as they are joined."""
+    places = _places(view, u, v, side_cm)
+    for layer in view.layers.values():
+        if not layer.raster(out).is_file():
+            side = side_cm // layer.pixel_cm
+            whole = Window(u, v, layer.pixel_cm, side, side)
+            block_px = view.block_cm // layer.pixel_cm
+            territory.join(out, layer, whole, places, block_px, AREA_DOMAIN)
+        territory.remove_pieces(out, layer)
+
+
+def _write_dates(out: Path, granule: Granule) -> None:
+    days = {"sentinel2": sentinel2_days(granule)}
+    for modality in (SENTINEL1_ASC_TS, SENTINEL1_DESC_TS):
+        orbit = orbit_of(modality)
+        days[f"sentinel1_{orbit.lower()}"] = sentinel1_days(granule, orbit)
+    for stem, passes in days.items():
+        dates = to_dates(passes, AREA_DOMAIN.year)
+        write_text(out / f"{stem}_dates.txt", "\n".join(dates) + "\n")
 
 
 def _series(land: Landscape, window: Window, granule: Granule) -> Rendered:

@@ -1,4 +1,7 @@
-"""Houses and their gardens, town centres, farms, large buildings and greenhouses, plot by plot."""
+"""Houses and their gardens, town centres, farms, large buildings and greenhouses, plot by plot.
+
+No published model is followed: shapes, sizes and how often each occurs are chosen.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from bocage.simulate.canvas import Canvas
 from bocage.simulate.domains import Domain
 from bocage.simulate.hashing import Floats, draw, hash_at
 from bocage.simulate.landuse import Kind, Owners
+from bocage.simulate.layout import Layout
+from bocage.simulate.noise import value_noise
 from bocage.simulate.partition import Parcels
 from bocage.simulate.surfaces import Surface
 
@@ -112,31 +117,43 @@ def paint_row_houses(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain
         canvas.put(pixels[which], surface, height[which], tone[which])
 
 
-def paint_farms(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain) -> None:
-    """A farmyard in a corner of its meadow: house, two barns, and gravel between them."""
-    pixels = np.flatnonzero((owner.kind == Kind.FARM)[cut.index].reshape(-1))
+# A farm's house and two barns: stream of its numbers, place and half sides across and along the
+# parcel, height of the eaves in metres, share with tiles.
+_FARM = (
+    (40, -14.0, 0.0, 7.5, 16.0, 6.0, 0.25),
+    (50, 12.0, -13.0, 11.0, 6.5, 5.0, 0.45),
+    (60, 9.0, 13.0, 7.0, 5.0, 4.5, 1.0),
+)
+
+
+def paint_farms(canvas: Canvas, layout: Layout) -> None:
+    """A farm in its meadow: house, two barns, and a ragged yard of gravel around and between."""
+    owner = layout.owner
+    pixels = np.flatnonzero((owner.kind == Kind.FARM)[layout.cut.index].reshape(-1))
     if not len(pixels):
         return
-    plot = _Plot(cut, owner, pixels)
+    plot = _Plot(layout.cut, owner, pixels)
     built = plot.roomy(32.0)
+    ragged = value_noise(layout.window, 900, layout.key("yard")).reshape(-1)[pixels]
     a, b = plot.across, plot.along
-    edge = plot.lot(20, 24, 30)
-    yard = built & (a * a + b * b < edge * edge)
-    canvas.put(pixels[yard], Surface.GRAVEL, 0)
-    canvas.put(pixels[built & (np.abs(b) < 2.2) & (a > 0)], Surface.GRAVEL, 0)
-    dark = (draw(plot.hash, 28) < domain.slate)[plot.parcel]
-    for stream, at_a, at_b, half_a, half_b, eaves, tiled in (
-        (40, -14.0, 0.0, 7.5, 16.0, 6.0, 0.25),
-        (50, 12.0, -13.0, 11.0, 6.5, 5.0, 0.45),
-        (60, 9.0, 13.0, 7.0, 5.0, 4.5, 1.0),
-    ):
+    # Metres outside the court in the middle, and outside the nearest building.
+    outside = np.maximum(np.abs(a) - 9, np.abs(b) - plot.lot(20, 6, 13))
+    buildings = []
+    for stream, at_a, at_b, half_a, half_b, eaves, tiled in _FARM:
         half_a_m = plot.lot(stream, 0.75 * half_a, half_a)
         half_b_m = plot.lot(stream + 1, 0.75 * half_b, half_b)
-        in_a, in_b = a - np.float32(at_a), b - np.float32(at_b)
-        roof = built & (np.abs(in_a) < half_a_m) & (np.abs(in_b) < half_b_m)
+        in_a = a - np.float32(at_a) - plot.lot(stream + 4, -2.5, 2.5)
+        in_b = b - np.float32(at_b) - plot.lot(stream + 5, -2.5, 2.5)
+        beside = np.maximum(np.abs(in_a) - half_a_m, np.abs(in_b) - half_b_m)
+        outside = np.minimum(outside, beside)
         height = np.float32(eaves) + np.float32(2.2) * _gable(in_a, in_b, half_a_m, half_b_m)
-        tone = plot.lot(stream + 2, -0.3, 0.2)
         metal = (draw(plot.hash, stream + 3) >= tiled)[plot.parcel]
+        buildings.append((built & (beside < 0), height, plot.lot(stream + 2, -0.3, 0.2), metal))
+    yard = built & (outside < np.float32(3.5) + np.float32(3) * ragged)
+    canvas.put(pixels[yard], Surface.GRAVEL, 0)
+    canvas.put(pixels[built & (np.abs(b) < 2.2) & (a > 0)], Surface.GRAVEL, 0)
+    dark = (draw(plot.hash, 28) < layout.domain.slate)[plot.parcel]
+    for roof, height, tone, metal in buildings:
         for surface, which in (
             (Surface.METAL_ROOF, roof & metal),
             (Surface.SLATE_ROOF, roof & ~metal & dark),

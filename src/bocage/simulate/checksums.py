@@ -30,16 +30,24 @@ CHECKSUMS = "checksums.txt"
 _SHOWN = 5
 
 
-def write_checksums(out: Path, known: dict[str, str], workers: int) -> str:
+def write_checksums(
+    out: Path, known: dict[str, str], workers: int, expected: str | None = None
+) -> str:
     """Write `checksums.txt` (one `digest  path` per file, sorted) and return the total of it.
 
-    Only files without a `known` digest are read.
+    Only files without a `known` digest are read. A list that is there already stays the judge of
+    the files: `DataError` names those that differ from it, unless the new total is the `expected`
+    one, which shows that the list was wrong.
     """
+    listing = out / CHECKSUMS
     digests = _digests(out, workers, known)
     text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
-    folder.clear_leftovers(out / CHECKSUMS)
-    write_text(out / CHECKSUMS, text)
-    return _total(text)
+    total = _total(text)
+    if listing.is_file() and total != expected:
+        _compare(out, _read_list(listing)[1], digests)
+    with folder.writing(out):
+        write_text(listing, text)
+    return total
 
 
 def verify(out: Path, workers: int) -> str:
@@ -47,27 +55,41 @@ def verify(out: Path, workers: int) -> str:
 
     Raises `DataError` that names the files which differ, are missing or are too many.
     """
-    listing = out / CHECKSUMS
+    text, wanted = _read_list(out / CHECKSUMS)
+    _compare(out, wanted, _digests(out, workers, {}))
+    return _total(text)
+
+
+def _read_list(listing: Path) -> tuple[str, dict[str, str]]:
+    """The text of `checksums.txt`, and digests by path."""
     try:
         text = listing.read_text(encoding="utf-8")
         lines = [line.split("  ", 1) for line in text.splitlines()]
-        wanted = {name: digest for digest, name in lines}
+        return text, {name: digest for digest, name in lines}
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{listing}: is missing. Only a complete benchmark has checksums; run `bocage simulate "
+            "--benchmark` again to complete it."
+        ) from error
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{listing}: cannot be read ({error}). Only a complete benchmark has checksums; run "
-            "`bocage simulate --benchmark` again to complete it."
+            f"{listing}: cannot be read ({error}). Delete it and run `bocage simulate --benchmark` "
+            "again to have it written anew."
         ) from error
-    found = _digests(out, workers, {})
+
+
+def _compare(out: Path, wanted: dict[str, str], found: dict[str, str]) -> None:
+    """`DataError` that names the files of which the digests are not the wanted ones."""
     wrong = sorted(
         name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
     )
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise DataError(
-            f"{out}: {len(wrong)} files are missing, foreign or not what was written: "
-            f"{', '.join(wrong[:_SHOWN])}{more}. Delete them and run the same command again."
+            f"{out}: against {CHECKSUMS}, {len(wrong)} files are missing, foreign or not what was "
+            f"written: {', '.join(wrong[:_SHOWN])}{more}. Delete them and run the same command "
+            f"again; if they are named once more, {CHECKSUMS} itself was changed: delete it too."
         )
-    return _total(text)
 
 
 def check_total(out: Path, total: str, expected: str | None) -> str:

@@ -16,12 +16,13 @@ from bocage.modalities import (
     SENTINEL2_TS,
     get_modality,
 )
-from bocage.nomenclatures import CROPS, LAND_COVER
+from bocage.nomenclatures import CROPS, LAND_COVER, LPIS_3
 from bocage.simulate import folder
 from bocage.simulate.checksums import file_digest, image_digest
 from bocage.simulate.domains import DOMAINS, DOMAINS_BY_KEY, Domain
 from bocage.simulate.jobs import check_share, run_jobs
 from bocage.simulate.landscape import Landscape
+from bocage.simulate.landuse import MEADOW_CROP
 from bocage.simulate.metadata import METADATA, write_metadata
 from bocage.simulate.patches import (
     MOST_PATCHES_PER_REGION,
@@ -71,8 +72,9 @@ def simulate_dataset(
     patches of which a file is missing. Test patches are whole domains (whole regions when there is
     only one domain); validation patches are whole regions of the training domains.
 
-    Raises `ConfigError` for an unknown name, a number out of range and a folder that holds anything
-    but this very simulation; `DataError` when a file cannot be written.
+    Raises `ConfigError` for an unknown name, a class that none of the domains has, a number out of
+    range and a folder that holds anything but this very simulation; `DataError` when a file cannot
+    be written.
     """
     chosen = _chosen(domains)
     most = MAX_REGIONS * MOST_PATCHES_PER_REGION
@@ -84,6 +86,7 @@ def simulate_dataset(
         if name not in _SENSORS:
             raise ConfigError(unknown_name("sensor", name, _SENSORS))
     check_classes(classes)
+    _check_grown(classes, chosen)
     check_share(workers, shard)
     held = domains if isinstance(domains, int) else [domain.key for domain in chosen]
     request: dict[str, Any] = {"kind": "dataset", "seed": seed, "domains": held, "patches": patches}
@@ -113,6 +116,28 @@ def _chosen(domains: int | Sequence[str]) -> list[Domain]:
     if not domains or len(set(domains)) < len(domains):
         raise ConfigError(f"domains is {list(domains)}; name at least one, and each once.")
     return [DOMAINS_BY_KEY[key] for key in domains]
+
+
+def _check_grown(classes: Sequence[str], chosen: Sequence[Domain]) -> None:
+    """`ConfigError` for a class that none of the domains has: asking for it would change nothing.
+
+    Of land cover only what hangs on a domain's own figures can be ruled out.
+    """
+    for name in classes:
+        if name not in LPIS_3.names and name != "snow":
+            continue
+        if not any(_grows(name, domain) for domain in chosen):
+            keys = [domain.key for domain in DOMAINS if _grows(name, domain)]
+            raise ConfigError(
+                f"classes: {name!r} occurs in none of {', '.join(d.key for d in chosen)}; it does "
+                f"in {', '.join(keys)}. Add one of these to the domains, or leave the class out."
+            )
+
+
+def _grows(name: str, domain: Domain) -> bool:
+    if name == "snow":
+        return domain.snow_line_m is not None
+    return name in (LPIS_3.names[MEADOW_CROP], *domain.crops, *domain.permanent)
 
 
 def write_dataset(
@@ -178,18 +203,18 @@ def _write_patch(job: _Job) -> tuple[bool, Digests]:
             found[path.relative_to(job.root).as_posix()] = file_digest(path)
         return False, found
     images = _render(patch, job.sensors)
-    for tag, path in job.paths.items():
-        pixel = patch.window.step_cm
-        if tag == SENTINEL2_MASK:
-            pixel = step_cm(SENTINEL2_TS)
-        elif tag not in _LABEL_SETS:
-            pixel = step_cm(get_modality(tag))
-        window = patch.window.resampled(pixel)
-        folder.clear_leftovers(path)
-        folder.write_patch(path, images[tag], window, patch.domain)
-        if job.digests:
-            place = folder.place(window, patch.domain)
-            found[path.relative_to(job.root).as_posix()] = image_digest(images[tag], place)
+    with folder.writing(job.root):
+        for tag, path in job.paths.items():
+            pixel = patch.window.step_cm
+            if tag == SENTINEL2_MASK:
+                pixel = step_cm(SENTINEL2_TS)
+            elif tag not in _LABEL_SETS:
+                pixel = step_cm(get_modality(tag))
+            window = patch.window.resampled(pixel)
+            folder.write_image(path, images[tag], window, patch.domain)
+            if job.digests:
+                place = folder.place(window, patch.domain)
+                found[path.relative_to(job.root).as_posix()] = image_digest(images[tag], place)
     return True, found
 
 

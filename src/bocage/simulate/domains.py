@@ -286,6 +286,31 @@ DOMAINS: tuple[Domain, ...] = (
         conifers=0.1, hedges=0.3, pools=0.28, slate=0.03, season_days=-7,
         sun=(0.30, 0.954, 1.55), cast=(1.04, 1.0, 0.96, 1.0),
     ),
+    Domain(
+        "D064-2021", "Pyrenees-Atlantiques", (415_000, 6_240_000), 260, 2_900,
+        (22, 4, 28, 20, 12, 3, 9, 2),
+        {"maize": 420, "grasses, monoculture": 260, "winter wheat": 80, "soy": 60,
+         "winter barley": 45, "sunflower": 40, "rapeseed": 30, "alfalfa": 20,
+         "winter triticale": 15, "fruits and vegetables": 12, "mixed crops": 10,
+         "other arable crops": 8, "clover": 8, "winter oat": 6, "sorghum": 6,
+         "other protein crops": 5},
+        {"vineyard": 600, "fruit orchards": 320, "berries": 40, "other permanent crops": 40},
+        "20210712", "20210816", "19570902", held_out=True, parcel_m=(75, 115), valley_m=9_000,
+        chalk=0.4, conifers=0.4, hedges=0.45, pools=0.18, slate=0.45, season_days=-4,
+        snow_line_m=2_350, sun=(0.22, 0.975, 1.50), cast=(1.01, 1.0, 1.01, 1.02),
+    ),
+    Domain(
+        "D005-2018", "Hautes-Alpes", (945_000, 6_395_000), 780, 2_200,
+        (13, 6, 22, 28, 9, 2, 18, 2),
+        {"grasses, monoculture": 330, "alfalfa": 190, "winter wheat": 90, "winter triticale": 90,
+         "winter barley": 80, "other fodder legumes": 70, "spring barley": 40, "maize": 25,
+         "winter rye": 20, "mixed crops": 20, "potatoes": 15, "spring oat": 10,
+         "other protein crops": 8, "fruits and vegetables": 8, "rapeseed": 6},
+        {"fruit orchards": 820, "vineyard": 80, "lavandin": 50, "nut orchards": 30, "berries": 20},
+        "20180724", "20180708", "19560818", parcel_m=(75, 115), valley_m=9_000, chalk=0.7,
+        conifers=0.7, hedges=0.2, pools=0.08, slate=0.4, season_days=14, snow_line_m=2_450,
+        sun=(-0.26, 0.966, 1.60), cast=(1.03, 1.0, 1.0, 0.97),
+    ),
 )  # fmt: skip
 """All simulated domains; a data set of n domains holds the first n."""
 

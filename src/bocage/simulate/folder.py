@@ -1,17 +1,19 @@
-"""The output folder: whose it is, whether it may be written to, and GeoTIFFs inside it."""
+"""The output folder: whose it is, who writes to it at this moment, and GeoTIFFs inside it."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.io import DatasetWriter
+from rasterio.io import MemoryFile
 from rasterio.transform import from_origin
 
 from bocage.errors import ConfigError, DataError
@@ -19,10 +21,12 @@ from bocage.files import atomic_path, write_json
 from bocage.simulate.domains import Domain
 from bocage.simulate.noise import METRE, Window
 
-SIMULATOR_VERSION = 2
+SIMULATOR_VERSION = 3
 """Raised whenever the same seed gives other pixels."""
 MANIFEST = "simulation.json"
 CRS = "EPSG:2154"
+_TEMPORARY = re.compile(r"\.[\w-]+\.[0-9a-f]{8}\.(tif|gpkg|json|txt)(-journal|-wal|-shm)?")
+"""What `atomic_path`, and SQLite beside it, leave of a file when the process is killed."""
 
 
 def claim(out: Path, request: dict[str, Any]) -> bool:
@@ -34,6 +38,8 @@ def claim(out: Path, request: dict[str, Any]) -> bool:
     manifest = out / MANIFEST
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out}: is a file. Name a folder to write the simulation to.")
+    # Listed before the manifest is looked for: a shard that starts now may write it in between.
+    names = [path.name for path in out.iterdir()] if out.is_dir() else []
     if manifest.is_file():
         try:
             complete, found = _read(manifest)
@@ -46,8 +52,9 @@ def claim(out: Path, request: dict[str, Any]) -> bool:
                 f"{out} holds the simulation {_describe(found)}; asked for {_describe(wanted)}. "
                 "Choose another folder, or delete this one first."
             )
+        clear_leftovers(out)
         return complete
-    if out.is_dir() and any(not _is_leftover(path, manifest) for path in out.iterdir()):
+    if not all(map(_TEMPORARY.fullmatch, names)):
         raise ConfigError(
             f"{out}: is not empty and holds no {MANIFEST}. Choose a new or an empty folder."
         )
@@ -55,7 +62,9 @@ def claim(out: Path, request: dict[str, Any]) -> bool:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be created ({error.strerror}). Check the path.") from error
-    write_json(manifest, {**wanted, "complete": False})
+    with writing(out):
+        write_json(manifest, {**wanted, "complete": False})
+    clear_leftovers(out)
     return False
 
 
@@ -75,20 +84,53 @@ def _read(manifest: Path) -> tuple[bool, dict[str, Any]]:
     return bool(found.pop("complete")), found
 
 
-def clear_leftovers(target: Path) -> None:
-    """Remove what a killed run left beside `target`: temporary files of `atomic_path`."""
-    for path in target.parent.glob(f".{target.stem}.*{target.suffix}"):
-        path.unlink(missing_ok=True)
+@contextlib.contextmanager
+def writing(out: Path, *, alone: bool = False) -> Iterator[None]:
+    """Held while temporary files stand below `out`, so that no run takes them for leftovers.
+
+    A shared lock of the folder itself: it ends with the process, whatever ends that, and leaves no
+    file. `alone` waits until no other process writes and lets none begin. Must not be nested.
+    """
+    with _locked(out, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
+        yield
 
 
-def _is_leftover(path: Path, target: Path) -> bool:
-    """Whether `path` is a temporary of `target`: of a killed run, or of a shard that starts now."""
-    return path.name.startswith(f".{target.stem}.") and path.suffix == target.suffix
+def clear_leftovers(out: Path) -> None:
+    """Remove the temporary files that killed runs left below `out`, if nobody is writing there.
+
+    Otherwise they stay, hidden, until a run finds itself alone: the last to end tries again.
+    """
+    with _locked(out, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
+        if not alone:
+            return
+        for path in out.rglob(".*"):
+            if path.is_file() and _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(out: Path, how: int) -> Iterator[bool]:
+    """Whether the lock was had: never on file systems without locks, such as some of networks."""
+    try:
+        handle = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be opened ({error.strerror}). Check the path.") from error
+    try:
+        locked = True
+        try:
+            fcntl.flock(handle, how)
+        except OSError:
+            locked = False
+        yield locked
+    finally:
+        os.close(handle)
 
 
 def finish(out: Path, request: dict[str, Any]) -> None:
     """Mark the folder as complete: the last thing written."""
-    write_json(out / MANIFEST, {"version": SIMULATOR_VERSION, **request, "complete": True})
+    with writing(out):
+        write_json(out / MANIFEST, {"version": SIMULATOR_VERSION, **request, "complete": True})
+    clear_leftovers(out)
 
 
 def _describe(request: dict[str, Any]) -> str:
@@ -105,7 +147,7 @@ def place(window: Window, domain: Domain) -> Affine:
     return lies
 
 
-def _profile(window: Window, domain: Domain, count: int, dtype: str) -> dict[str, Any]:
+def profile(window: Window, domain: Domain, count: int, dtype: str) -> dict[str, Any]:
     """GeoTIFF options that patches and territories share; no nodata tag, as in FLAIR-HUB."""
     colour = (count, dtype) == (4, "uint8")
     return {
@@ -121,32 +163,17 @@ def _profile(window: Window, domain: Domain, count: int, dtype: str) -> dict[str
     }
 
 
-def write_patch(path: Path, array: NDArray[Any], window: Window, domain: Domain) -> None:
-    """One patch (C, H, W) as a striped LZW GeoTIFF, atomically."""
-    profile = _profile(window, domain, array.shape[0], array.dtype.name)
-    with atomic_path(path) as temporary, rasterio.open(
-        temporary, "w", compress="lzw", **profile
-    ) as target:  # fmt: skip
-        target.write(array)
+def write_image(
+    path: Path, image: NDArray[Any], window: Window, domain: Domain, **options: Any
+) -> None:
+    """One image (C, H, W) as a striped GeoTIFF, LZW unless GDAL's `options` say otherwise.
 
-
-@contextlib.contextmanager
-def territory(
-    path: Path, window: Window, domain: Domain, count: int, dtype: str, block_px: int
-) -> Iterator[DatasetWriter]:
-    """A large raster, tiled and compressed, written block by block; appears when complete."""
-    clear_leftovers(path)
-    profile = _profile(window, domain, count, dtype)
-    with atomic_path(path) as temporary, rasterio.open(
-        temporary,
-        "w",
-        tiled=True,
-        blockxsize=block_px,
-        blockysize=block_px,
-        compress="zstd",
-        zstd_level=1,
-        predictor=3 if dtype == "float32" else 2,
-        bigtiff="IF_SAFER",
-        **profile,
-    ) as target:  # fmt: skip
-        yield target
+    It is made in memory and then written, atomically: on a full disk GDAL tells no reason, or
+    closes a truncated file without a word.
+    """
+    stated = {**profile(window, domain, image.shape[0], image.dtype.name), "compress": "lzw"}
+    with MemoryFile() as memory:
+        with memory.open(**{**stated, **options}) as target:
+            target.write(image)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(memory.getbuffer())

@@ -3,8 +3,12 @@
 CoSIA is photo-interpreted: an operator generalises, and mistakes one cover for another. LPIS is
 declared: a farmer draws parcels at 1:5000 on an orthophotograph and names what is sown for the
 season; it is no land-cover map, nobody must declare, and hedges and trees on a parcel belong to it.
-The two therefore disagree with the ground and with each other. Rates are chosen; they stay well
-below the errors that the best published networks make on the same classes.
+The two therefore disagree with the ground and with each other.
+
+What the label sets are is described by FLAIR #1's datapaper (Garioud et al. 2022) and FLAIR-HUB's
+paper. No published model of an operator's or a declarant's errors is followed: rates and distances
+are chosen, so that they stay well below the errors that the best published networks make on the
+same classes.
 """
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bocage.nomenclatures import COSIA, LEVEL_2_PARENTS, LEVEL_3_PARENTS, LPIS_3
+from bocage.simulate.domains import Domain
 from bocage.simulate.filters import displaced, majority
 from bocage.simulate.hashing import choose, draw
 from bocage.simulate.landscape import Scene
-from bocage.simulate.landuse import BACKGROUND, MEADOW_CROP, Kind
+from bocage.simulate.landuse import BACKGROUND, MEADOW_CROP, Kind, Owners
 from bocage.simulate.light import View
 from bocage.simulate.noise import METRE, value_noise
 from bocage.simulate.surfaces import COVER, DECLARED, Surface
@@ -57,9 +62,13 @@ _STRETCH_CM = 6_000
 
 _DECLARED_SHIFT_CM = 240
 _EDGE_PX = 2
-_UNDECLARED, _WRONG, _GRAZED, _DRAWN_INSIDE = 0.05, 0.03, 0.10, 0.5
-"""Shares: parcels of crops that nobody declares; declared as another crop of the domain; rough land
-declared as grazed; parcels whose border is drawn inside, so that a strip stays undeclared."""
+_UNDECLARED, _WRONG, _GRAZED, _DRAWN_INSIDE = 0.05, 0.04, 0.10, 0.5
+"""Shares: parcels of crops that nobody declares; of common crops, declared as another crop of the
+domain; rough land declared as grazed; parcels whose border is drawn inside, so that a strip stays
+undeclared."""
+_COMMON = 0.05
+"""Share of a domain's arable land from which a crop is common. Rare ones are grown on contract and
+named right: no crop leaves a data set by a mistake."""
 _GRASSES = np.array(
     [LPIS_3.names.index(name) for name in ("grasses, monoculture", "grasses, mixture")]
 )
@@ -128,17 +137,24 @@ def _quantile(share: float) -> np.float32:
     return np.float32(-0.75 + 1.5 * share)
 
 
-def declared(view: View) -> NDArray[np.uint8]:
-    """Declared crops at levels 1, 2 and 3, (3, H, W), from a view with `LABEL_MARGIN_PX`."""
-    scene, land, window = view.scene, view.land, view.around
-    owner = scene.owner
+def named_crops(owner: Owners, domain: Domain) -> NDArray[np.uint8]:
+    """What is declared to grow on every parcel, level-3 ids (P,); background where nothing is."""
     crop = owner.crop.copy()
-    ids, weights = land.domain.crop_table(permanent=False)
-    wrong = (crop != BACKGROUND) & (draw(owner.hash, 101) < _WRONG)
+    ids, weights = domain.crop_table(permanent=False)
+    common = ids[weights >= np.float32(_COMMON) * weights.sum()]
+    wrong = np.isin(crop, common) & (draw(owner.hash, 101) < _WRONG)
     crop[wrong] = ids[choose(draw(owner.hash[wrong], 102), weights)]
     crop[draw(owner.hash, 100) < _UNDECLARED] = BACKGROUND
     rough = np.isin(owner.kind, (Kind.WILD, Kind.ROUGH))
     crop[rough & (draw(owner.hash, 103) < _GRAZED)] = MEADOW_CROP
+    return crop
+
+
+def declared(view: View) -> NDArray[np.uint8]:
+    """Declared crops at levels 1, 2 and 3, (3, H, W), from a view with `LABEL_MARGIN_PX`."""
+    scene, land, window = view.scene, view.land, view.around
+    owner = scene.owner
+    crop = named_crops(owner, land.domain)
 
     reach = np.float32(_DECLARED_SHIFT_CM / window.step_cm)
     move = [

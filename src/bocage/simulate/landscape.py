@@ -101,7 +101,7 @@ class Landscape:
         paint_large_buildings(canvas, cut, owner)
         paint_greenhouses(canvas, cut, owner)
         paint_open_plots(canvas, cut, owner)
-        paint_farms(canvas, cut, owner, domain)
+        paint_farms(canvas, layout)
         paint_row_houses(canvas, cut, owner, domain)
         paint_houses(canvas, cut, owner, domain)
         hedge = paint_borders(canvas, layout)
@@ -125,7 +125,9 @@ class Landscape:
         held = tenure(land, domain, seed, past)
         cut = parcels(land, *parcel_sizes(held.use, domain, past), self.key("parcels"))
         owner = owners(cut, land, held, domain, seed, past)
-        shore, altitude = waters(window, land, held, altitude, bank, self.key("shore"))
+        shore, altitude = waters(
+            window, land, held, altitude, bank, self.key("shore"), domain.block_m
+        )
         return Layout(
             window=window, domain=domain, seed=seed, past=past, land=land, held=held, cut=cut,
             owner=owner, altitude=altitude, bank=bank, shore=shore,

@@ -35,18 +35,48 @@ _REFERENCE_DAY = 190
 _CAMERA_BANDS = (2, 1, 0, 6)
 """Red, green, blue and near infrared among Sentinel-2's bands."""
 _COLOUR: Floats = SPECTRA[:, _CAMERA_BANDS] / np.float32(10_000)
+_COLOUR[[ENDMEMBERS.index(name) for name in ("bright soil", "dark soil", "straw")], 1] *= (
+    np.float32(1.07)
+)
+"""A camera's green band is wider than Sentinel-2's, and soil and straw are brighter at its red end
+(amount chosen)."""
 _CALENDAR_OF = np.array(
     [CALENDARS.index(name) if name in CALENDARS.names else -1 for name in BEHAVIOUR], np.intp
 )
 _OF_CROP = np.array(
     [CALENDARS.index(name if name in CALENDARS.names else "bare") for name in LPIS_3.names], np.intp
 )
-_TINT = np.array([0.20, 0.13, 0.18, 0.15], dtype=np.float32)
-"""Largest deviation of a stand's colour from its crop's, per band (chosen)."""
+_SHADE = np.float32(0.22)
+_TINT = np.array([0.14, 0.10, 0.13, 0.15], dtype=np.float32)
+"""Largest deviation of a stand's brightness, and of its colour per band, from its crop's (chosen).
+"""
 _SOILS = [
     Surface.PLOWED, Surface.BARE, Surface.BED, Surface.SAND, Surface.VINE_FLOOR,
     Surface.LAVENDER_FLOOR,
 ]  # fmt: skip
+_BUILT = [
+    Surface.TILE_ROOF, Surface.SLATE_ROOF, Surface.METAL_ROOF, Surface.GREENHOUSE, Surface.POOL,
+    Surface.SOLAR,
+]  # fmt: skip
+_UNOWNED = [
+    Surface.ASPHALT, Surface.CONCRETE, Surface.GRAVEL, Surface.ROCK, Surface.WATER, Surface.SNOW,
+]  # fmt: skip
+"""What runs over the lines between parcels, and varies by the region instead."""
+_WEATHERING = [Surface.ASPHALT, Surface.CONCRETE, Surface.GRAVEL, Surface.ROCK]
+# How far a parcel's own brightness and colour show on each surface, (S,): in full where something
+# is grown; on rough land less, on soils in brightness more than in hue; a plot's roofs and pool are
+# its own.
+_OWN_SHADE, _OWN_TINT = np.ones((2, len(Surface)), dtype=np.float32)
+_OWN_SHADE[_UNOWNED], _OWN_TINT[_UNOWNED] = 0, 0
+_OWN_SHADE[_BUILT], _OWN_TINT[_BUILT] = 1.5, 0.5
+_OWN_TINT[_SOILS] = 0.25
+_OWN_SHADE[Surface.ROUGH_GRASS], _OWN_TINT[Surface.ROUGH_GRASS] = 0.4, 0.4
+_CLUMP_CM, _CLUMPS = 130, np.float32(1.8)
+"""Tussocks, clods and branches of a metre: lattice, and share of the texture at 2 m."""
+_WEATHERED_CM, _WEATHERED = 9_000, np.float32(0.22)
+_TURBID_CM, _TURBID = 60_000, np.array([0.30, 0.40, 0.40, 0.60], dtype=np.float32)
+"""Reach and amount of what sets one stretch of road, or one water from another, apart: wear and
+gravel of other quarries alike in all bands, and what the water carries (chosen)."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +104,13 @@ class View:
         table = colours(land, scene.owner, day)
         light = reflectance(land, around, scene, table)
         return cls(land, window, margin, scene.inside(*reach), light, table)
+
+    @classmethod
+    def unlit(cls, land: Landscape, window: Window, margin: int) -> View:
+        """The scene alone, with no light on it: labels need no more."""
+        scene = land.scene(window.padded(margin, margin, margin, margin))
+        dark = np.zeros((4, *scene.window.shape), dtype=np.float32)
+        return cls(land, window, margin, scene, dark, np.zeros((0, 4), dtype=np.float32))
 
     @property
     def around(self) -> Window:
@@ -121,18 +158,23 @@ def reflectance(land: Landscape, window: Window, scene: Scene, table: Floats) ->
     texture = TEXTURE[inner.surface]
     relief = 1 + inner.tone
     relief += texture[..., 0] * (
-        np.float32(1.2) * value_noise(window, 60, land.key("grain"))
-        + np.float32(1.1) * pixel_noise(window, land.key("pixel"))
+        np.float32(2.2) * value_noise(window, 70, land.key("grain"))
+        + np.float32(1.2) * pixel_noise(window, land.key("pixel"))
     )
     relief += texture[..., 1] * (np.float32(1.5) * value_noise(window, 240, land.key("tufts")))
+    relief += texture[..., 1] * (_CLUMPS * value_noise(window, _CLUMP_CM, land.key("clumps")))
     relief += texture[..., 2] * value_noise(window, 1_200, land.key("patches"))
+    worn = _WEATHERED * value_noise(window, _WEATHERED_CM, land.key("weathered"))
+    relief += worn * np.isin(inner.surface, _WEATHERING)
     np.maximum(relief, np.float32(0.15), out=relief)
+    turbid = value_noise(window, _TURBID_CM, land.key("turbid")) * (inner.surface == Surface.WATER)
 
     sunlit = _slope_light(scene, land)[rows, cols] * ~_shadows(scene, land)[rows, cols]
     place = kinds_of(inner)
     light = np.empty((4, height, width), dtype=np.float32)
     for band in range(4):
         seen = table[:, band][place]
+        seen *= 1 + _TURBID[band] * turbid
         seen *= _SKY[band] + (1 - _SKY[band]) * sunlit
         seen *= relief
         np.clip(seen, 0, 1, out=light[band])
@@ -158,7 +200,7 @@ def colours(land: Landscape, owner: Owners, day: int) -> Floats:
         calendar = _OF_CROP[owner.crop] if behaviour == "field" else _CALENDAR_OF[surface]
         if surface == Surface.FIELD:
             table[:, surface] = _mixed(calendar, grown, day)
-        elif behaviour != "field" and CALENDARS.fixed[calendar] < 0:
+        elif behaviour != "field" and CALENDARS.fixed[calendar] < 0 and surface not in _UNOWNED:
             row = np.full(parcels, calendar)
             usual = _mixed(row[:1], _usual(), _REFERENCE_DAY)
             change = _mixed(row, grown, day) / usual
@@ -166,9 +208,10 @@ def colours(land: Landscape, owner: Owners, day: int) -> Floats:
     wetness = np.float32(0.75) + np.float32(0.5) * draw(owner.hash, 61)
     table[:, _SOILS] *= wetness[:, None, None]
     # Variety, nutrition, disease and the camera's angle: no two stands of a crop look quite alike.
-    shade = np.float32(0.78) + np.float32(0.44) * draw(owner.hash, 63)
+    shade = _SHADE * (2 * draw(owner.hash, 63) - 1)
     tint = np.stack([draw(owner.hash, stream) for stream in (64, 65, 66, 67)], axis=1)
-    table *= (shade[:, None] * (1 + _TINT * (2 * tint - 1)))[:, None, :]
+    table *= (1 + shade[:, None] * _OWN_SHADE)[..., None]
+    table *= 1 + _OWN_TINT[:, None] * (_TINT * (2 * tint - 1))[:, None, :]
     return table.reshape(parcels * surfaces, 4)
 
 

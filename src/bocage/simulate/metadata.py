@@ -36,8 +36,8 @@ def write_metadata(out: Path, plan: list[Patch], *, only_missing: bool) -> None:
     for name, columns in _tables(plan):
         path = out / METADATA / f"{name}.gpkg"
         if not (only_missing and path.is_file()):
-            folder.clear_leftovers(path)
-            _write_geopackage(path, columns, plan)
+            with folder.writing(out):
+                _write_geopackage(path, columns, plan)
 
 
 def _tables(plan: list[Patch]) -> Iterator[tuple[str, Columns]]:

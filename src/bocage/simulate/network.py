@@ -1,4 +1,8 @@
-"""What runs through the land: hedges and margins, water, roads, and the bare heights."""
+"""What runs through the land: hedges and margins, water, roads, and the bare heights.
+
+Where they run follows from the division of the land and from the relief. No published model is
+followed: which borders carry a road, a track or a hedge, and all widths, are chosen.
+"""
 
 from __future__ import annotations
 
@@ -17,33 +21,42 @@ from bocage.simulate.surfaces import SOFT, Surface
 _RURAL = (Use.ARABLE, Use.PASTURE, Use.PERMANENT)
 _SETTLED = (Use.TOWN, Use.CENTRE, Use.WORKS)
 _FAR = np.float32(1e6)
+_LAKE_OFF_M, _BANK_M = 28.0, 70.0
+"""How far lakes keep off the roads around their block, and how far off the ground is as it was."""
 
 
 def waters(
-    window: Window, land: Blocks, held: Tenure, altitude: Floats, bank: Floats, key: int
-) -> tuple[Floats, Floats]:
+    window: Window, land: Blocks, held: Tenure, altitude: Floats, bank: Floats, key: int,
+    block_m: float,
+) -> tuple[Floats, Floats]:  # fmt: skip
     """Distance to the edge of any water, and the ground made level under still water, (H, W) each.
 
-    Lakes fill their block but for a shore; ponds lie in the middle of some blocks.
+    Lakes lie in the middle of their block of about `block_m`, with coves, and keep off its borders;
+    ponds lie in the middle of some blocks.
     """
     lake = held.use == Use.LAKE
     ragged = value_noise(window, 1_500, key)
     near = land.nearest
     still = np.full(window.shape, _FAR, dtype=np.float32)
-    if held.pond.any():
-        radius = np.float32(12) + np.float32(26) * draw(land.hash, 14)
+    if held.pond.any() or lake.any():
+        size = draw(land.hash, 14)
+        radius = np.where(
+            lake, block_m * (np.float32(0.18) + np.float32(0.14) * size), 12 + 26 * size
+        )
         middle = land.site[near]
         du = (land.u - middle[..., 0]).astype(np.float32)
         dv = (land.v - middle[..., 1]).astype(np.float32)
-        pond = np.sqrt(du * du + dv * dv) * np.float32(0.01) - radius[near]
-        still = np.where(held.pond[near], pond + 4 * ragged, still)
-    if lake.any():
-        coves = value_noise(window, 9_000, key ^ 1)
-        shore = np.float32(42) + 5 * ragged + 32 * coves - land.border_m
-        still = np.where(lake[near], shore, still)
-    # 0 in still water to 1 at the block's border, so that neighbouring blocks meet.
+        out = np.sqrt(du * du + dv * dv) * np.float32(0.01) - radius[near].astype(np.float32)
+        coves = (
+            out + 22 * value_noise(window, 9_000, key ^ 1) + 9 * value_noise(window, 4_000, key ^ 2)
+        )
+        bounded = np.maximum(coves, np.float32(_LAKE_OFF_M) - land.border_m)
+        still = np.where(lake[near], bounded + 4 * ragged, still)
+        still = np.where(held.pond[near], out + 4 * ragged, still)
+    # 0 in still water to 1 some way off, at the latest at the block's border, where blocks meet.
     depth = np.maximum(still, 0)
-    away = smoothstep(0.0, 1.0, depth / (depth + land.border_m + np.float32(0.01)))
+    reach = np.minimum(np.float32(_BANK_M), depth + land.border_m) + np.float32(0.01)
+    away = smoothstep(0.0, 1.0, depth / reach)
     level = held.level[near]
     return np.minimum(bank + np.float32(0.8) * ragged, still), level + (altitude - level) * away
 
@@ -91,7 +104,10 @@ def paint_water(canvas: Canvas, layout: Layout) -> None:
 
 
 def paint_roads(canvas: Canvas, layout: Layout) -> None:
-    """Roads and tracks between blocks, streets between every second strip of plots."""
+    """Roads and tracks between blocks, streets between every second strip of plots.
+
+    Main roads between parishes are wide and marked; the others are as wide as they happen to be.
+    """
     cut, land, uses = layout.cut, layout.land, layout.held.use
     settled = np.isin(uses[cut.block], _SETTLED)
     even = cut.strip % 2 == 0
@@ -100,21 +116,27 @@ def paint_roads(canvas: Canvas, layout: Layout) -> None:
     canvas.put(np.flatnonzero(street_m < 4.0), Surface.CONCRETE, 0, -0.1)
     canvas.put(np.flatnonzero(street_m < 2.8), Surface.ASPHALT, 0)
 
-    chance = draw(hash_at(land.hash[:, None] ^ land.hash[None, :], 3), 2)
+    pair = hash_at(land.hash[:, None] ^ land.hash[None, :], 3)
+    chance = draw(pair, 2)
     built = np.isin(uses, _SETTLED)
-    road = chance < (0.15 if layout.past else 0.42)
+    main = land.parish[:, None] != land.parish[None, :]
+    road = main | (chance < (0.05 if layout.past else 0.32))
     if not layout.past:
         road |= built[:, None] | built[None, :]
     track = ~road & (chance < 0.85)
+    half = np.float32(2.1) + np.float32(1.1) * draw(pair, 4)
+    half = np.where(track, np.float32(0.6) * half, np.where(main, np.float32(4.0), half))
     border = land.border_m
+    width = half[land.nearest, land.second]
+    on_main = main[land.nearest, land.second]
     on_road = road[land.nearest, land.second]
     on_track = track[land.nearest, land.second]
-    verge = (on_road & (border < 4.8)) | (on_track & (border < 3.0))
+    verge = (on_road & (border < 1.5 * width)) | (on_track & (border < width + 1))
     canvas.put(np.flatnonzero(verge), Surface.MARGIN, 0)
-    canvas.put(np.flatnonzero(on_track & (border < 2.0)), Surface.GRAVEL, 0)
+    canvas.put(np.flatnonzero(on_track & (border < width)), Surface.GRAVEL, 0)
     canvas.put(np.flatnonzero(on_track & (border < 0.4)), Surface.MARGIN, 0)
-    canvas.put(np.flatnonzero(on_road & (border < 3.2)), Surface.ASPHALT, 0)
-    canvas.tone[on_road & (border < 0.12)] = 0.9
+    canvas.put(np.flatnonzero(on_road & (border < width)), Surface.ASPHALT, 0)
+    canvas.tone[on_main & (border < 0.12)] = 0.9
 
 
 def paint_heights(canvas: Canvas, layout: Layout) -> None:
@@ -129,5 +151,5 @@ def paint_heights(canvas: Canvas, layout: Layout) -> None:
     level = altitude + np.float32(70) * patch - np.float32(line)
     canvas.put(np.flatnonzero(level > -300), Surface.ROUGH_GRASS, 0)
     canvas.put(np.flatnonzero((level > -280) & (patch > 0.25)), Surface.BRUSH, 0.6)
-    canvas.put(np.flatnonzero(level > -110), Surface.BARE, 0.3)
+    canvas.put(np.flatnonzero(level > -110), Surface.ROCK, 0.3)
     canvas.put(np.flatnonzero(level > 0), Surface.SNOW, 0)

@@ -1,8 +1,16 @@
 """How the land is divided: blocks between roads, and parcels inside blocks.
 
-Blocks are the cells of a jittered Voronoi diagram on slightly warped ground: their borders meet
-like a network of roads. Each block is cut into strips along its own direction and each strip into
-parcels, with uneven cuts. Nothing here knows what the land is used for, except the sizes.
+Blocks are the cells of a jittered Voronoi diagram on slightly warped ground, of which some centres
+are missing, so that there are large and small ones: their borders meet like a network of roads.
+Blocks that lie nearest to one place make a parish, and main roads run between parishes. Each block
+is cut into strips along its own direction and each strip into parcels, with uneven cuts. Nothing
+here knows what the land is used for, except the sizes.
+
+Le Ber et al. 2009 ("Neutral modelling of agricultural landscapes by tessellation methods") compare
+field patterns of Voronoi and of rectangular tessellations with real ones; here each serves where it
+fits, the first for blocks, the second inside them. The nearest and second nearest of jittered
+points, at most one per cell of a grid, are those of Worley 1996 ("A cellular texture basis
+function"). Parishes, cuts and all numbers are chosen.
 """
 
 from __future__ import annotations
@@ -16,6 +24,12 @@ from bocage.simulate.hashing import Floats, Hashes, draw, hash_at
 from bocage.simulate.noise import METRE, Window, value_noise
 
 _WARP_CELL, _WARP_CM = 15_000, 700
+_MISSING = 0.5
+"""Share of every second centre that is missing: its neighbours' blocks are larger."""
+_DENSER = (1 - _MISSING / 2) ** 0.5
+"""Lattice of the centres against their mean distance, which missing ones widen."""
+_PARISH = 4.5
+"""Distance of the middles of parishes, in those of blocks."""
 _MARGIN_CM = 12_500
 """Built plots' middles are judged too, and lie up to this far outside the window; the middles of
 large fields may lie farther, but nothing asks for their `inset_m`."""
@@ -37,7 +51,7 @@ class Blocks:
     """`nearest`, `second` (H, W): rows of the tables `site` (N, 2 cm) and `hash` (N,).
 
     `border_m` (H, W): distance to the border between the two blocks. `u`, `v` (H, W) int32: the
-    warped coordinates in which blocks are straight.
+    warped coordinates in which blocks are straight. `parish` (N,): number of each block's parish.
     """
 
     nearest: Index
@@ -47,6 +61,7 @@ class Blocks:
     v: Index
     site: Index
     hash: Hashes
+    parish: Hashes
 
 
 def blocks(window: Window, key: int, spacing_cm: int) -> Blocks:
@@ -59,7 +74,7 @@ def blocks(window: Window, key: int, spacing_cm: int) -> Blocks:
     u = window.u.astype(np.int32)[None, :] + warp_u
     v = window.v.astype(np.int32)[:, None] + warp_v
     box = (int(u.min()), int(u.max()), int(v.min()), int(v.max()))
-    site, hashes, reached = _sites(key, spacing_cm, *box)
+    site, hashes, reached = _sites(key, round(spacing_cm * _DENSER), *box)
 
     far = np.float32(np.inf)
     best = np.full(window.shape, far, dtype=np.float32)
@@ -78,7 +93,20 @@ def blocks(window: Window, key: int, spacing_cm: int) -> Blocks:
         nearest[closer] = k
         best = np.minimum(best, d)
     border = (runner - best) / _spacing(site)[nearest, second]
-    return Blocks(nearest, second, border, u, v, site, hashes)
+    parish = _parishes(site, key ^ 3, round(spacing_cm * _PARISH))
+    return Blocks(nearest, second, border, u, v, site, hashes, parish)
+
+
+def _parishes(site: Index, key: int, spacing: int) -> Hashes:
+    """Number of the place, one in every cell of a lattice, that is nearest to each site, (N,)."""
+    cells = np.array([(row, col) for row in (-1, 0, 1) for col in (-1, 0, 1)])
+    rows = site[:, 1, None] // spacing + cells[:, 0]
+    cols = site[:, 0, None] // spacing + cells[:, 1]
+    hashes = hash_at(key, rows, cols)
+    place_u = cols * spacing + np.rint((0.25 + 0.5 * draw(hashes, 1)) * spacing).astype(np.int64)
+    place_v = rows * spacing + np.rint((0.25 + 0.5 * draw(hashes, 2)) * spacing).astype(np.int64)
+    gap = (site[:, 0, None] - place_u) ** 2 + (site[:, 1, None] - place_v) ** 2
+    return np.take_along_axis(hashes, gap.argmin(axis=1)[:, None], axis=1)[:, 0]
 
 
 def _spacing(site: Index) -> Floats:
@@ -96,18 +124,19 @@ def _sites(
     The tables hold every centre that can be first or second nearest to a point of the rectangle or
     within `_MARGIN_CM` of it; the third value lists those that can be so inside it.
     """
-    reach = _MARGIN_CM + 2 * spacing
+    reach = _MARGIN_CM + 3 * spacing
     cols = np.arange((u0 - reach) // spacing, (u1 + reach) // spacing + 1)
     rows = np.arange((v0 - reach) // spacing, (v1 + reach) // spacing + 1)
     hashes = hash_at(key, rows[:, None], cols[None, :])
     jitter, least = spacing * 0.7, spacing * 0.15
     site_u = cols[None, :] * spacing + np.rint(least + draw(hashes, 1) * jitter)
     site_v = rows[:, None] * spacing + np.rint(least + draw(hashes, 2) * jitter)
-    sites = np.stack([site_u, site_v], axis=-1).reshape(-1, 2).astype(np.int32)
+    there = ((rows[:, None] + cols[None, :]) % 2 == 0) | (draw(hashes, 3) >= _MISSING)
+    sites = np.stack([site_u, site_v], axis=-1)[there].astype(np.int32)
     m = _MARGIN_CM
     keep = _within(sites, u0 - m, u1 + m, v0 - m, v1 + m)
     sites = sites[keep]
-    return sites, hashes.reshape(-1)[keep], np.flatnonzero(_within(sites, u0, u1, v0, v1))
+    return sites, hashes[there][keep], np.flatnonzero(_within(sites, u0, u1, v0, v1))
 
 
 def _within(sites: Index, u0: int, u1: int, v0: int, v1: int) -> NDArray[np.bool_]:

@@ -60,9 +60,9 @@ class Calendars:
 
     `green`, `dry`, `flower` (K, 366) cover fractions; `idle` (K, 366), 0 to 1, how far a catch crop
     would stand; `progress` (K, 366), 0 at sowing to 1 at harvest; `leaf` (K,) endmember of the
-    green part; `canopy` (K, 5) water-cloud parameters (A of VV and VH, B, wood, straw); for covers
-    without a season `fixed` (K,) is their endmember (else -1) and `echo` (K, 2) their VV and VH in
-    linear power.
+    green part; `canopy` (K, 6) water-cloud parameters (A of VV and VH, B of VV and VH, wood,
+    straw); for covers without a season `fixed` (K,) is their endmember (else -1) and `echo` (K, 2)
+    their VV and VH in linear power.
     """
 
     names: tuple[str, ...]
@@ -219,7 +219,7 @@ def _build() -> Calendars:
         idle=idle,
         progress=progress,
         leaf=np.array([ENDMEMBERS.index(row[1]) for row in rows] + [0] * len(STATIC), np.intp),
-        canopy=np.array([row[5].split() for row in rows] + [[0] * 5] * len(STATIC), np.float32),
+        canopy=np.array([row[5].split() for row in rows] + [[0] * 6] * len(STATIC), np.float32),
         fixed=np.array([-1] * seasonal + still, dtype=np.intp),
         echo=echo,
     )

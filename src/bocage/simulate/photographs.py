@@ -28,7 +28,7 @@ _PAN_WEIGHTS = np.array([0.45, 0.35, 0.20, 0.0], dtype=np.float32)
 # SPOT 6/7 x 10000 against our reflectance, and its haze, per band: brought to FLAIR-HUB's means of
 # 432, 507, 467 and 1126 (the paper's table VIII); they are darker than the ground, because the
 # product is not fully corrected.
-_SPOT_GAIN = np.array([3_600, 4_000, 4_300, 3_700], dtype=np.float32)
+_SPOT_GAIN = np.array([3_740, 4_030, 4_240, 3_670], dtype=np.float32)
 _SPOT_HAZE = np.array([0.014, 0.012, 0.030, 0.010], dtype=np.float32)
 _SPOT_BLUR = (0.72, 0.14)
 """SPOT's image is softer than its pixel: half the contrast of fine detail is gone (chosen)."""
@@ -66,13 +66,17 @@ class _Camera:
             0.04 + 0.11 * blur,
             0.001 + 0.003 * noise,
             0.85 + 0.3 * vivid,
-            _EXPOSURE * cast * (np.float32(0.86 + 0.22 * bright) + np.float32(0.12) * tint),
+            _EXPOSURE * cast * (np.float32(0.81 + 0.32 * bright) + np.float32(0.12) * tint),
             _SHOULDER * np.float32(0.85 + 0.3 * bend),
         )
 
 
 def aerial(view: View) -> NDArray[np.uint8]:
-    """Digital numbers (4, H, W) uint8: optics, haze, exposure, colour of the camera, tone curve."""
+    """Digital numbers (4, H, W) uint8: optics, haze, exposure, colour of the camera, tone curve.
+
+    The chain is chosen, and its numbers are fitted to real FLAIR patches and FLAIR-HUB's published
+    statistics (`tools/calibrate_simulation`); the reflectances come from `surfaces`.
+    """
     window = view.around
     camera = _Camera.of(view.land.domain)
     exposed = smooth(view.light, (1 - 2 * camera.blur, camera.blur))
@@ -118,8 +122,8 @@ def spot(view: View) -> NDArray[np.uint16]:
 def historical(view: View) -> NDArray[np.uint8]:
     """Panchromatic film (1, H, W) uint8 of a view of the past with `HISTORICAL_MARGIN_PX`.
 
-    Out of place by metres, as soft as film of 0.4 to 1.2 m, with grain, dust, scratches and uneven
-    development of the print (amounts chosen).
+    Out of place by metres (Giordano, Le Bris & Mallet 2018), as soft as film of 0.4 to 1.2 m, with
+    grain, dust, scratches and uneven development of the print (amounts chosen).
     """
     land, window = view.land, view.around
     pan = sum(_PAN_WEIGHTS[k] * view.light[k] for k in range(3))

@@ -4,6 +4,11 @@ Rivers run side by side down the domain's general slope, each a meandering line.
 the ridges between them down to the nearest river. Altitude is a product of the two distances, so
 that water flows downhill by construction: along a brook it falls to the river, along a river with
 the general slope. Hills and roughness are added off the channels only.
+
+That rivers come first and the ground is raised between them follows Génevaux et al. 2013 ("Terrain
+generation using procedural models based on hydrology"), who grow a network where this has lines;
+that roughness falls with scale and is least in valleys, Musgrave, Kolb & Mace 1989 ("The synthesis
+and rendering of eroded fractal terrains"). Formulas and numbers are chosen.
 """
 
 from __future__ import annotations

@@ -27,10 +27,18 @@ _LOOK = {"ASC": (0.98, 0.19), "DESC": (-0.98, 0.19)}
 _COSINE = np.array([0.829, 0.743], dtype=np.float32)
 _REFERENCE = np.float32(0.777)
 """Cosine at which the water-cloud parameters hold (39 degrees)."""
-_SOIL_VV, _SOIL_VH = (0.026, 0.150), (0.0045, 0.0250)
-"""Bare soil from dry to wet, linear power."""
-_CATCH, _CATCH_LOSS = (np.float32(0.100), np.float32(0.0230)), np.float32(0.50)
-"""Water-cloud parameters of catch crops: VV, VH and attenuation."""
+_WAVES_PER_CM = 1.132
+"""Wave number of 5.405 GHz."""
+_DRIEST, _WETTEST = 6.0, 36.0
+"""Volumetric moisture of bare soil, percent, from summer's end to winter rain."""
+_SMOOTHEST_CM, _ROUGHEST_CM = 0.7, 2.9
+"""Standard deviation of the surface's height, from a rolled seedbed to ploughed land."""
+# VV and VH of bare soil at C band: level, power of the cosine of incidence, exponent per percent of
+# moisture (times the cotangent), power of roughness (times the sine). The model of Baghdadi et al.
+# (2016), fitted there to bare fields of many sites, most of them in France.
+_SOIL_MODEL = ((-1.138, 1.528, 0.008, 0.71), (-2.325, -0.01, 0.011, 0.44))
+_CATCH, _CATCH_LOSS = ((0.115, 0.050), (0.90, 0.45))
+"""Water-cloud parameters of catch crops, VV and VH: one full canopy, and its attenuation."""
 
 # Quantiles of the exponential distribution, rounded so that every machine has the same table.
 _EXPONENTIAL: Floats = np.array(
@@ -38,20 +46,42 @@ _EXPONENTIAL: Floats = np.array(
 )
 
 
+def _soil_tables() -> tuple[Floats, Floats]:
+    """Bare soil of 1 cm roughness by (band, orbit, percent of moisture), linear power, and what
+    roughness in 64 steps multiplies it by, (band, orbit, 64): rounded, as the exponential is."""
+    damp = np.zeros((2, len(_COSINE), 64), dtype=np.float32)
+    rough = np.zeros_like(damp)
+    for band, (level, slant, moist, height) in enumerate(_SOIL_MODEL):
+        for orbit, cosine in enumerate(_COSINE.tolist()):
+            sine = math.sqrt(1 - cosine * cosine)
+            for k in range(64):
+                power = 10 ** (level + moist * cosine / sine * k) * cosine**slant
+                damp[band, orbit, k] = round(power, 6)
+                size = _WAVES_PER_CM * (_SMOOTHEST_CM + (_ROUGHEST_CM - _SMOOTHEST_CM) * k / 63)
+                rough[band, orbit, k] = round(size ** (height * sine), 5)
+    return damp, rough
+
+
+_DAMP, _ROUGH = _soil_tables()
+
+
 def sentinel1(
     land: Landscape, window: Window, granule: Granule, days: NDArray[np.int64], orbit: str
 ) -> Floats:
     """Sigma nought of VV and VH in linear power, (T * 2, H, W) float32, date by date.
 
-    The water-cloud model (Attema & Ulaby 1978): canopy plus soil seen through the canopy, averaged
-    over each pixel's points; the slope of the ground towards the antenna; then speckle (Goodman
-    1976), rounded to 1e-5. `days` must be among `sentinel1_passes`, which know each day's orbit.
+    The water-cloud model (Attema & Ulaby 1978), with an attenuation of its own per polarisation as
+    in Baghdadi et al. (2017): canopy plus soil (Baghdadi et al. 2016) seen through the canopy,
+    averaged over each pixel's points; the slope of the ground towards the antenna; then speckle
+    (Goodman 1976), rounded to 1e-5. `days` must be among `sentinel1_passes`, which know each day's
+    orbit.
     """
     here = cover(land, window)
     height, width = window.shape
     passes, tracks = sentinel1_passes(granule, orbit)
-    cosine = _COSINE[tracks[np.searchsorted(passes, days)]]
-    power = _backscatter(here, granule, days, cosine, _LOOK[orbit])
+    track = tracks[np.searchsorted(passes, days)]
+    cosine = _COSINE[track]
+    power = _backscatter(here, granule, days, track, _LOOK[orbit])
     kinds, times, _ = power.shape
     whole = np.rint(power.astype(np.float64) * _WHOLE).reshape(kinds, times * 2)
     mean = (here.average(whole) / _WHOLE).astype(np.float32)
@@ -64,7 +94,7 @@ def sentinel1(
 
 
 def _backscatter(
-    here: Cover, granule: Granule, days: NDArray[np.int64], cosine: Floats,
+    here: Cover, granule: Granule, days: NDArray[np.int64], track: NDArray[np.intp],
     look: tuple[float, float],
 ) -> Floats:  # fmt: skip
     """VV and VH of every kind of cover on every date, (U, T, 2), linear power.
@@ -73,28 +103,30 @@ def _backscatter(
     (Ulaby & Bare 1979; up to 1.5 dB here, chosen).
     """
     grown = state(here.calendar, here.grown, days)
-    moisture = soil_moisture(granule, days)
-    rough = np.float32(0.75) + np.float32(0.6) * draw(here.hash, 75)
+    cosine = _COSINE[track]
+    moisture = _DRIEST + (_WETTEST - _DRIEST) * soil_moisture(granule, days).astype(np.float64)
+    percent = np.rint(moisture).astype(np.intp)
+    tilled = (64 * draw(here.hash, 75)).astype(np.intp)
     dense = np.float32(0.85) + np.float32(0.3) * draw(here.hash, 78)
-    a_vv, a_vh, loss, wood, straw = (CALENDARS.canopy[here.calendar, k, None] for k in range(5))
+    *strength, wood, straw = (CALENDARS.canopy[here.calendar, k, None] for k in range(6))
     # Leaves cover the ground long before they weigh on it.
     leafy = grown.green + grown.flower
     biomass = leafy * leafy * leafy + straw * grown.dry
     canopy = wood + (1 - wood) * biomass
     second = grown.catch * grown.catch
-    # Two-way loss in the canopy, of the crop or of the catch crop after it.
-    through = _decay(2 * (loss * canopy + _CATCH_LOSS * second) / cosine)
     rows = DIRECTIONS[np.maximum(here.direction, 0)]
     facing = np.abs(rows[:, 0] * np.float32(look[0]) + rows[:, 1] * np.float32(look[1]))
-    ridges = np.where(here.direction >= 0, np.float32(0.4) * facing**2, 0)
+    ridges = np.where(here.direction >= 0, np.float32(0.35) * facing**2, 0)
     tilt = cosine / _REFERENCE
 
     power = np.zeros((*canopy.shape, 2), dtype=np.float32)
-    for band, (dry, wet) in enumerate((_SOIL_VV, _SOIL_VH)):
-        soil = (np.float32(dry) + np.float32(wet - dry) * moisture) * tilt * tilt
-        soil = soil[None, :] * rough[:, None] * (1 + ridges[:, None] * through)
-        strength = (a_vv, a_vh)[band]
-        leaves = dense[:, None] * tilt * (strength * canopy + _CATCH[band] * second)
+    for band in (0, 1):
+        echo, loss = strength[band], strength[2 + band]
+        # Two-way loss in the canopy, of the crop or of the catch crop after it.
+        through = _decay(2 * (loss * canopy + np.float32(_CATCH_LOSS[band]) * second) / cosine)
+        soil = _DAMP[band, track, percent] * _ROUGH[band][track[None, :], tilled[:, None]]
+        soil = soil * (1 + ridges[:, None] * through)
+        leaves = dense[:, None] * tilt * (echo * canopy + np.float32(_CATCH[band]) * second)
         power[..., band] = leaves * (1 - through) + soil * through
     static = CALENDARS.fixed[here.calendar] >= 0
     bright = np.float32(0.7) + np.float32(0.6) * draw(here.hash, 76)

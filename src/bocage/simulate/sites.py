@@ -13,6 +13,7 @@ from bocage.modalities import PATCH_SIZE_M
 from bocage.nomenclatures import COSIA, LPIS_3
 from bocage.simulate.domains import Domain, Use
 from bocage.simulate.hashing import hash_at, make_key
+from bocage.simulate.labels import named_crops
 from bocage.simulate.landscape import Landscape
 from bocage.simulate.landuse import BACKGROUND
 from bocage.simulate.noise import METRE, Window
@@ -28,14 +29,15 @@ MAX_REGIONS = _COLUMNS * _ROWS
 _AREA_ROW_PATCHES = (_ROWS + 2) * _CELL_PATCHES
 """Territories for mapping begin this far south of a domain's anchor, where no region lies."""
 
-_CELLS, _LATER_CELLS, _CAREFUL = 8, 3, 12
+_CELLS, _LATER_CELLS, _CAREFUL = 12, 3, 12
 """Cells searched for each of a domain's first `_CAREFUL` regions, and for each one after them."""
 _CROPS_WEIGHT = 0.6
 """What needed land under a needed crop is worth more than other needed land."""
 _RARITY = 0.08
 """What a class is worth that no region before had, against a share of needed land from 0 to 1."""
-_PRESENT = 0.01
-"""Share of a region from which a class counts as present: its overview has 100 pixels a patch."""
+_PRESENT, _CROP_PRESENT = 0.01, 0.08
+"""Share of a region from which land cover, and a crop, count as present: the overview has 100
+pixels a patch, and what is declared of a sliver of a parcel may lie outside."""
 _OVERVIEW_CM = 1_024
 _SURVEYED = 0.8
 """Weight of FLAIR #1's shares in what a domain's regions should hold; the rest is the domain's."""
@@ -85,7 +87,8 @@ def regions(
 
     Zones of a survey are no random sample of the country: towns are sought. The best place holds
     the land that the regions before it lack against a mean of FLAIR #1's shares and the domain's
-    own, and against the domain's crops, and classes that none of them has; or `wanted` classes.
+    own, and against the domain's crops, and classes that none of them has; or `wanted` classes, as
+    many times as they are named. Crops count as they are declared, because labels say no more.
 
     Names follow FLAIR-HUB: letters of the two chief kinds of land (Urban, Natural, Agricultural,
     Forest), then `S1`, then a number.
@@ -93,7 +96,9 @@ def regions(
     land = Landscape(domain, seed)
     key = make_key(seed, domain.key, "regions")
     order = np.argsort(hash_at(key, np.arange(MAX_REGIONS)), kind="stable").tolist()
-    bonus = np.isin(_NAMES, list(wanted)).astype(np.float64)
+    times = np.array([wanted.count(name) for name in _NAMES])
+    least = np.full(len(_NAMES), _PRESENT)
+    least[_CROP:] = _CROP_PRESENT
     seen = np.zeros(len(_NAMES))
     held = np.zeros(len(_NAMES))
     target = np.zeros(len(_NAMES))
@@ -108,14 +113,14 @@ def regions(
         places = [_places(land, cell, side_patches) for cell in cells]
         u, v = (np.concatenate([getattr(place, axis) for place in places]) for axis in "uv")
         shares = np.concatenate([place.shares for place in places])
-        present = shares >= _PRESENT
+        present = shares >= least
         if number == 0:
             # The first cells are a random sample of the domain: its natural shares.
             target = shares.mean(axis=0)
             target[:_CROP] += _SURVEYED * (_TARGET - target[:_CROP])
         lacking = np.maximum(target * (number + 1) - held, 0)
         scores = np.minimum(shares, lacking) @ weight
-        scores += (present / (1 + seen) ** 2) @ (_RARITY + bonus)
+        scores += present @ (_RARITY / (1 + seen) ** 2 + np.clip(times - seen, 0, 1))
         if domain.snow_line_m is not None:
             altitude = np.concatenate([place.altitude for place in places])
             high = number % _HIGH_EVERY == _HIGH
@@ -151,7 +156,7 @@ def _places(land: Landscape, cell: int, side: int) -> _Places:
     shape = (_CELL_PATCHES, _CELL_PATCHES, len(_NAMES))
     cover = np.bincount((number + COVER[view.surface]).reshape(-1), minlength=np.prod(shape))
     declared = DECLARED[view.surface]
-    crop = view.owner.crop[view.parcel][declared]
+    crop = named_crops(view.owner, land.domain)[view.parcel][declared]
     crops = np.bincount(number[declared] + _CROP + crop, minlength=np.prod(shape))
     counts = (cover + crops).reshape(shape)
     metres = np.rint(view.ground).astype(np.int64).reshape(_CELL_PATCHES, pixels, -1, pixels)

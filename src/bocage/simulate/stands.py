@@ -1,4 +1,8 @@
-"""What grows by itself or stands for decades: heath, conifers, woods, and trees anywhere else."""
+"""What grows by itself or stands for decades: heath, conifers, woods, and trees anywhere else.
+
+No published stand model is followed: crowns stand on a jittered lattice (`vegetation`), and their
+heights, densities and shapes are chosen; the calibration compares the heights with real ones.
+"""
 
 from __future__ import annotations
 

@@ -51,45 +51,47 @@ class Surface(IntEnum):
     BUSH_ROW = 31
     BED = 32
     SAND = 33
+    ROCK = 34
 
 
 # surface | land cover | red green blue nir (thousandths) | texture at 0.4, 2 and 12 m (thousandths)
 # | Sentinel-2 and -1 behaviour: a calendar of `phenology` | a declared crop may stand on it
 _TABLE = """
-TILE_ROOF | building | 230 140 105 270 | 150 60 20 | roof | no
-SLATE_ROOF | building | 120 122 132 140 | 150 60 20 | roof | no
-METAL_ROOF | building | 330 330 335 320 | 80 50 20 | roof | no
-GREENHOUSE | greenhouse | 430 460 470 440 | 60 40 20 | greenhouse | no
+TILE_ROOF | building | 234 164 118 270 | 110 60 20 | roof | no
+SLATE_ROOF | building | 124 130 120 140 | 110 60 20 | roof | no
+METAL_ROOF | building | 405 418 368 400 | 80 50 20 | roof | no
+GREENHOUSE | greenhouse | 430 455 420 440 | 60 40 20 | greenhouse | no
 POOL | swimming pool | 90 310 390 50 | 40 30 0 | water | no
-ASPHALT | impervious surface | 155 152 150 155 | 85 50 60 | paved | no
-CONCRETE | impervious surface | 265 255 240 280 | 60 60 60 | paved | no
-GRAVEL | pervious surface | 225 200 165 300 | 75 80 80 | gravel | no
-BARE | bare soil | 290 250 200 350 | 220 160 120 | bare | no
-WATER | water | 50 72 70 22 | 8 20 120 | water | no
+ASPHALT | impervious surface | 163 168 139 158 | 100 60 60 | paved | no
+CONCRETE | impervious surface | 264 270 222 280 | 90 70 60 | paved | no
+GRAVEL | pervious surface | 192 184 140 300 | 45 80 90 | gravel | no
+BARE | bare soil | 270 240 178 340 | 270 140 120 | bare | no
+WATER | water | 48 100 66 16 | 5 15 120 | water | no
 SNOW | snow | 850 860 880 800 | 15 20 30 | snow | no
-LAWN | herbaceous vegetation | 78 126 66 430 | 70 80 100 | lawn | no
-MEADOW | herbaceous vegetation | 98 134 74 400 | 90 130 170 | grasses, mixture | yes
-ROUGH_GRASS | herbaceous vegetation | 145 148 92 330 | 140 170 180 | rough grass | no
-FIELD | agricultural land | 100 120 70 350 | 50 40 60 | field | yes
-PLOWED | plowed land | 195 155 120 235 | 90 60 80 | field | yes
+LAWN | herbaceous vegetation | 82 120 68 430 | 70 80 100 | lawn | no
+MEADOW | herbaceous vegetation | 98 128 78 400 | 90 130 170 | grasses, mixture | yes
+ROUGH_GRASS | herbaceous vegetation | 138 140 94 330 | 140 170 180 | rough grass | no
+FIELD | agricultural land | 100 120 70 350 | 50 50 70 | field | yes
+PLOWED | plowed land | 184 164 116 235 | 90 60 80 | field | yes
 VINE_ROW | vineyard | 80 122 62 430 | 120 90 80 | vineyard | yes
-VINE_FLOOR | vineyard | 205 172 130 290 | 80 80 100 | vineyard | yes
-DECIDUOUS | deciduous | 72 118 64 520 | 160 120 100 | broad-leaved | no
-CONIFER | coniferous | 60 88 62 350 | 170 120 80 | coniferous | no
-BRUSH | brushwood | 88 108 68 360 | 140 150 130 | brush | no
+VINE_FLOOR | vineyard | 195 177 126 290 | 80 80 100 | vineyard | yes
+DECIDUOUS | deciduous | 84 117 71 540 | 145 120 100 | broad-leaved | no
+CONIFER | coniferous | 74 98 70 350 | 190 120 80 | coniferous | no
+BRUSH | brushwood | 84 104 66 360 | 90 110 130 | brush | no
 ORCHARD_TREE | deciduous | 76 120 62 500 | 160 100 60 | fruit orchards | yes
 OLIVE_TREE | deciduous | 92 106 82 290 | 150 90 60 | olive groves | yes
 ORCHARD_FLOOR | herbaceous vegetation | 122 140 84 350 | 110 110 120 | fruit orchards | yes
 LAVENDER_ROW | agricultural land | 120 104 150 300 | 110 60 60 | lavandin | yes
-LAVENDER_FLOOR | agricultural land | 270 235 190 330 | 80 70 70 | lavandin | yes
+LAVENDER_FLOOR | agricultural land | 262 240 180 330 | 80 70 70 | lavandin | yes
 MARGIN | herbaceous vegetation | 112 132 74 370 | 150 150 120 | rough grass | no
-CLEAR_CUT | clear cut | 190 165 125 270 | 240 200 140 | brush | no
+CLEAR_CUT | clear cut | 186 168 120 270 | 240 200 140 | brush | no
 LIGNEOUS | ligneous | 100 122 76 400 | 190 140 110 | brush | no
 MIXED_WOOD | mixed | 58 96 58 420 | 190 130 100 | broad-leaved | no
 SOLAR | undefined | 62 68 92 95 | 30 40 20 | greenhouse | no
 BUSH_ROW | agricultural land | 84 118 66 430 | 150 90 70 | field | yes
-BED | bare soil | 180 145 110 250 | 130 110 60 | bare | no
-SAND | bare soil | 380 345 280 420 | 60 80 100 | bare | no
+BED | bare soil | 176 150 104 250 | 130 110 60 | bare | no
+SAND | bare soil | 380 350 262 420 | 60 80 100 | bare | no
+ROCK | bare soil | 262 258 218 300 | 200 210 200 | bare | no
 """
 
 _ROWS = [[cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines()]
