@@ -73,7 +73,11 @@ def test_weighted_mean_is_right_and_no_plan_differs(lattice, height, width, bloc
 
     def logits(row, col):
         rng = torch.Generator().manual_seed(1_000_003 + row * 1009 + col)
-        return 4 * torch.rand((3, side, side), generator=rng)
+        first = 4 * torch.rand((3, side, side), generator=rng)
+        # Channels first, channels last, and a view of something larger.
+        last = first.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+        cropped = torch.nn.functional.pad(first, (0, 3, 0, 5))[:, :side, :side]
+        return (first, last, cropped)[(row + 7 * col) % 3]
 
     def blend(cut):
         plan = Plan(height, width, lattice, cut)

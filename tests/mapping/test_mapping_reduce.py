@@ -28,10 +28,12 @@ def _piece(rng, count: int, height: int, width: int, whole: bool, last: bool = F
     if whole:
         shares /= shares.sum(axis=0)
     corners = [(int(r), int(c)) for r, c in rng.integers(0, SIDE - 16, (count, 2))]
-    ones = np.ones(width, np.float32)
+    across = rng.random((count, width)).astype(np.float32) + 0.5
+    if whole:  # weights are products, and add up to one where all columns weigh the same
+        across[:] = 1
     return Piece(
         slice(2, 2 + height), slice(1, 1 + width), tuple(windows), tuple(corners),
-        tuple((down, ones) for down in shares), whole,
+        tuple(zip(shares, across, strict=True)), whole,
     )  # fmt: skip
 
 
@@ -76,7 +78,7 @@ def test_both_reductions_are_the_softmax_of_the_weighted_mean(
     }
     place = (..., piece.rows, piece.cols)
     seen = np.ones((height, width), bool) if hidden is None else ~hidden.numpy()[place]
-    for reducer in (CompiledReducer([task], 4), TensorReducer([task], CPU)):
+    for reducer in (CompiledReducer([task]), TensorReducer([task], CPU)):
         layers, broken = _reduced(reducer, task, piece, hidden)
         assert not broken
         classes = layers.classes.numpy()
@@ -108,7 +110,7 @@ def test_numbers_that_are_not_finite_are_told_unless_hidden(value, channel, coun
     row, col = piece.corners[0]
     piece.windows[0]["t"][channel, row + 2, col + 3] = value
     hidden = torch.zeros((SIDE, SIDE), dtype=torch.bool)
-    for reducer in (CompiledReducer([task], 4), TensorReducer([task], CPU)):
+    for reducer in (CompiledReducer([task]), TensorReducer([task], CPU)):
         assert _reduced(reducer, task, piece, None)[1]
         hidden[4, 4] = False
         assert _reduced(reducer, task, piece, hidden)[1]
@@ -124,7 +126,7 @@ def test_an_impossible_class_and_equal_classes():
     logits[1:3] = 0.5
     one = np.ones(4, np.float32)
     piece = Piece(slice(0, 4), slice(0, 4), ({"t": logits},), ((0, 0),), ((one, one),), True)
-    for reducer in (CompiledReducer([task], 4), TensorReducer([task], CPU)):
+    for reducer in (CompiledReducer([task]), TensorReducer([task], CPU)):
         layers, broken = _reduced(reducer, task, piece, None)
         assert not broken
         assert set(layers.classes[:4, :4].flatten().tolist()) == {task.class_ids[1]}

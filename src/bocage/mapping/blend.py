@@ -26,7 +26,7 @@ from bocage.errors import DataError
 from bocage.mapping.outputs import TaskOutput
 from bocage.mapping.plan import Block, Lattice
 from bocage.mapping.reduce import Layers, Piece, Reducer, TensorReducer, Window
-from bocage.mapping.reduce_compiled import CompiledReducer
+from bocage.mapping.reduce_compiled import MOST_WINDOWS, CompiledReducer
 
 WEIGHT_FLOOR = 1e-3
 """Smallest weight: above zero, so that every window counts wherever it reaches."""
@@ -99,11 +99,8 @@ class Blender:
         self._reach = math.ceil(lattice.window_px / lattice.stride_px)
         self._segments = _segments(lattice)
         self._threads = torch.get_num_threads() if device.type == "cpu" else 1
-        self._reduce: Reducer = (
-            CompiledReducer(tasks, self._reach**2)
-            if device.type == "cpu"
-            else TensorReducer(tasks, device)
-        )
+        compiled = device.type == "cpu" and self._reach**2 <= MOST_WINDOWS
+        self._reduce: Reducer = CompiledReducer(tasks) if compiled else TensorReducer(tasks, device)
 
     def begin(self, block: Block, valid_HW: NDArray[np.bool_] | None) -> None:
         """Start a block; pixels outside `valid_HW` (None: none) will be nodata."""
@@ -122,13 +119,14 @@ class Blender:
     def add(self, row: int, col: int, logits_KSS: Window) -> None:
         """Add the window that starts at (row, col) of the raster, logits of all classes per task.
 
-        Windows come in reading order; their tensors are kept, not copied.
+        Windows come in reading order. Their tensors are kept as they lie, with channels first or
+        last; a view of anything else is copied.
         """
         place = (self._cell(row), self._cell(col))
         while self._next < place:
             self._advance(None)
         assert self._next == place, "windows must come in reading order"
-        self._advance(logits_KSS)
+        self._advance({name: _dense(logits) for name, logits in logits_KSS.items()})
 
     def finish(self) -> dict[str, TaskResult]:
         """The block: per task the class with the largest mean logit, and what was asked for.
@@ -213,6 +211,13 @@ class Blender:
                     windows, corners, weights,
                     whole=len(reached) == len(down) * len(across),
                 )  # fmt: skip
+
+
+def _dense(logits_KSS: Tensor) -> Tensor:
+    """Once a window here, or the reduction would copy it for every piece."""
+    if logits_KSS.is_contiguous() or logits_KSS.permute(1, 2, 0).is_contiguous():
+        return logits_KSS
+    return logits_KSS.contiguous()
 
 
 def _segments(lattice: Lattice) -> tuple[_Segment, ...]:

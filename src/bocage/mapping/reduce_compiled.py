@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -22,6 +22,9 @@ from torch import Tensor
 
 from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA, TaskOutput
 from bocage.mapping.reduce import Layers, Piece
+
+MOST_WINDOWS = 4
+"""Windows that may meet in a pixel: those of an overlap of up to half a window."""
 
 # exp(t) = 2^n (1 + r + r^2 p(r)), t = n ln 2 + r: range reduction and polynomial of the Cephes
 # library's expf (Moshier 1992), relative error 2e-7. Written out because a call of the C library
@@ -36,12 +39,14 @@ _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
 class CompiledReducer:
-    """The reduction in one pass, for logits in the processor's memory."""
+    """The reduction in one pass, for logits in the processor's memory.
 
-    def __init__(self, tasks: Sequence[TaskOutput], most_windows: int) -> None:
-        """`most_windows` is how many windows meet in a pixel at most."""
-        self._most = most_windows
-        self._reduce = _reduction(most_windows)
+    A piece has at most `MOST_WINDOWS` windows: for every further number the loops would have to be
+    compiled anew.
+    """
+
+    def __init__(self, tasks: Sequence[TaskOutput]) -> None:
+        self._reduce = _reduction()
         self._scored = {task.name: np.array(task.scored, np.int64) for task in tasks}
         self._ids = {task.name: np.array(task.class_ids, np.uint8) for task in tasks}
         self._wanted = {task.name: np.array(task.probabilities, np.int64) for task in tasks}
@@ -64,7 +69,7 @@ class CompiledReducer:
 
         wanted = self._wanted[task.name]
         broken: bool = self._reduce(
-            (*windows, *windows[:1] * (self._most - len(windows))),
+            (*windows, *windows[:1] * (MOST_WINDOWS - len(windows))),
             len(windows),
             last,
             np.array(piece.corners, np.int64),
@@ -87,25 +92,23 @@ class CompiledReducer:
 
 
 @functools.cache
-def _reduction(most_windows: int) -> Callable[..., Any]:
-    """`_reduce` for pixels that so many windows reach at most.
+def _reduction() -> Any:
+    """`_reduce`, compiled and kept on disk for later processes, with what it calls.
 
     Its types are spelled out, or it would be compiled anew for every way in which arrays can lie
-    in memory. It is kept on disk for later processes, with what it calls.
+    in memory.
     """
-    windows = types.UniTuple(types.float32[:, :, ::1], most_windows)  # type: ignore[no-untyped-call]  # numba's
+    windows = types.UniTuple(types.float32[:, :, ::1], MOST_WINDOWS)  # type: ignore[no-untyped-call]  # numba's
     plane, weights = types.uint8[:, :], types.float32[:, ::1]
     signature = types.boolean(
         windows, types.int64, types.boolean, types.int64[:, ::1], weights, weights, types.boolean,
         types.int64[::1], types.uint8[::1], types.int64[::1], types.boolean, types.boolean[:, :],
         plane, types.boolean, plane, types.boolean, plane, types.uint8[:, :, :],
     )  # fmt: skip
-    compiled: Callable[..., Any]
     try:
-        compiled = numba.njit(signature, nogil=True, cache=True)(_reduce)
+        return numba.njit(signature, nogil=True, cache=True)(_reduce)
     except (RuntimeError, OSError):  # nowhere to keep it: no home, or a full disk
-        compiled = numba.njit(signature, nogil=True)(_reduce)
-    return compiled
+        return numba.njit(signature, nogil=True)(_reduce)
 
 
 @numba.njit
