@@ -36,12 +36,17 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    # Chunks of a Zarr store are asked for all at once: whoever finds the queue full waits seconds.
+    request_queue_size = 128
+
+
 class RangeServer:
     """Serves a folder as long as the `with` block runs."""
 
     def __init__(self, folder: Path) -> None:
         handler = functools.partial(_Files, directory=str(folder))
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> RangeServer:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from imagery_files import BANDS, reflectance, write_cube, write_store
-from numcodecs import Blosc
+from imagery_files import BANDS, LEFT, PIXEL, TOP, reflectance, write_cube, write_store
+from numcodecs import BZ2, LZ4, LZMA, Blosc, GZip, Zlib
 from range_server import RangeServer
 from rasterio.windows import Window
-from zarr.codecs import BloscCodec, ZstdCodec
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
+from bocage import rasters
 from bocage.errors import ConfigError, DataError
 from bocage.imagery import (
     SensorGrid,
@@ -26,7 +30,9 @@ from bocage.imagery import (
     read_raster,
     reading_of,
 )
+from bocage.imagery.locate import plain_address
 from bocage.imagery.zarr_store import _opened
+from bocage.modalities import get_modality
 
 pytestmark = pytest.mark.integration
 
@@ -157,6 +163,167 @@ def test_an_address(tmp_path: Path) -> None:
         days, values, _ = read(Source("sentinel2", f"{server.url}/s2.zarr"))
     assert days == DAYS
     np.testing.assert_array_equal(values, frames)
+
+
+CODECS = {
+    "gzip": (3, GzipCodec()),
+    "zstd": (3, ZstdCodec()),
+    "blosc": (3, BloscCodec()),
+    "gzip 2": (2, GZip()),
+    "zlib 2": (2, Zlib()),
+    "lzma 2": (2, LZMA()),
+    "bz2 2": (2, BZ2()),
+    "lz4 2": (2, LZ4()),
+    "blosc 2": (2, Blosc()),
+}
+
+
+def write_tile(path: Path, column: int, codec: str) -> np.ndarray:
+    """A photograph (4, 8, 8), so many columns from the left, as one chunk; what it shows."""
+    version, compressor = CODECS[codec]
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    image = (1 + np.arange(4 * 8 * 8) // 5).reshape(4, 8, 8).astype(np.uint8) + np.uint8(column)
+    for name, values, dims in (
+        ("image", image, ["band", "y", "x"]),
+        ("y", TOP - PIXEL * (np.arange(8) + 0.5), ["y"]),
+        ("x", LEFT + PIXEL * (column + np.arange(8) + 0.5), ["x"]),
+    ):
+        words: dict[str, Any] = {"dimension_names": dims} if version == 3 else {}
+        attributes = {"_ARRAY_DIMENSIONS": dims} if version == 2 else {}
+        words["compressors"] = [compressor]
+        group.create_array(name, data=values, chunks=values.shape, attributes=attributes, **words)
+    group.attrs["proj:code"] = "EPSG:2154"
+    return image
+
+
+@pytest.mark.parametrize("damage", ["half", "noise", "nothing"])
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_damaged_chunk_costs_its_tile(tmp_path: Path, codec: str, damage: str) -> None:
+    """Each codec has errors of its own: all are told, none ends the run."""
+    image = write_tile(tmp_path / "a.zarr", 0, codec)
+    write_tile(tmp_path / "b.zarr", 8, codec)
+    (tmp_path / "tiles.txt").write_text("a.zarr\nb.zarr")
+    raster = inspect(Source("aerial", tmp_path / "tiles.txt"), "report").raster
+    chunk = tmp_path / "b.zarr/image" / ("c/0/0/0" if CODECS[codec][0] == 3 else "0.0.0")
+    content = chunk.read_bytes()
+    noise = np.random.default_rng(0).bytes(len(content))
+    chunk.write_bytes(
+        {"half": content[: len(content) // 2], "noise": content[:12] + noise, "nothing": b""}[
+            damage
+        ]
+    )
+    words = r"b\.zarr: cannot be read as Zarr \(.+\)\. The store"
+    with open_source(str(tmp_path / "b.zarr")) as dataset, pytest.raises(DataError, match=words):
+        dataset.read([1], window=Window(0, 0, 8, 8))
+    found: set[str] = set()
+    grid = SensorGrid(raster.grid, Fraction(1))
+    reading = reading_of(get_modality("aerial"))
+    values, valid = read_raster(raster, grid, (0, 8), (0, 16), reading, found=found)
+    np.testing.assert_array_equal(values[0, :, :, :8], image)
+    assert valid is not None
+    assert valid[0].sum(axis=0).tolist() == [8] * 8 + [0] * 8
+    assert len(found) == 1
+    assert "a tile is left out where it breaks" in found.pop()
+
+
+@pytest.mark.parametrize("name", ["x", "time"])
+def test_damaged_coordinates_are_told(tmp_path: Path, name: str) -> None:
+    path = write_store(tmp_path / "s2.zarr", reflectance(3), STEPS, order="time-band")
+    (path / name / "c/0").write_bytes(b"xx")
+    with pytest.raises(DataError, match=r"s2\.zarr: cannot be read as Zarr"):
+        inspect(Source("sentinel2", path))
+
+
+@pytest.mark.parametrize("key", ["scale_factor", "add_offset"])
+def test_a_scale_that_is_no_number_is_told(tmp_path: Path, key: str) -> None:
+    words: dict[str, Any] = {key: "x"}
+    path = write_store(tmp_path / "s2.zarr", reflectance(3), STEPS, order="time-band", **words)
+    with pytest.raises(DataError, match=rf"its attribute {key} is 'x', no number"):
+        inspect(Source("sentinel2", path))
+
+
+def test_a_store_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    path = write_store(tmp_path / "s2.zarr", reflectance(3), STEPS, order="time-band")
+    days, values, _ = read(Source("sentinel2", path))
+    shutil.rmtree(path)
+    write_store(path, reflectance(2), [0, 99], order="time-band", scale_factor=2e-4)
+    days, values, _ = read(Source("sentinel2", path))
+    assert days == ["2021-04-01", "2021-07-09"]
+    np.testing.assert_array_equal(values, reflectance(2) * 2)
+    variable = Source("sentinel2", f'ZARR:"{path}":/reflectance')
+    assert len(read(variable)[0]) == 2
+    time.sleep(0.01)  # the clock of files
+    array = zarr.open_group(path)["reflectance"]
+    array.attrs["scale_factor"] = 1e-4
+    np.testing.assert_array_equal(read(variable)[1], reflectance(2))
+
+
+@pytest.mark.parametrize(("pixel", "share"), [(10.0, 1e-6), (10.24, 0.01), (0.2, 0.1)])
+def test_coordinates_as_coarse_as_float32(tmp_path: Path, pixel: float, share: float) -> None:
+    """At 6,600 km it holds half metres: steps look uneven, and the ends alone say too little."""
+    side = 1000
+    group = zarr.open_group(tmp_path / "f.zarr", mode="w")
+    group.create_array(
+        "v", shape=(side, side), chunks=(side, side), dtype="u1", dimension_names=["y", "x"]
+    )
+    for name, corner, step in (("y", TOP, -pixel), ("x", LEFT, pixel)):
+        values = (corner + step * (np.arange(side) + 0.5)).astype(np.float32)
+        group.create_array(name, data=values, dimension_names=[name])
+    with open_source(str(tmp_path / "f.zarr")) as dataset:
+        for place in (0, side):
+            x, y = dataset.transform @ (place, place)
+            assert x == pytest.approx(LEFT + pixel * place, abs=share * pixel)
+            assert y == pytest.approx(TOP - pixel * place, abs=share * pixel)
+    # What float32 cannot have rounded is uneven still.
+    values[7] += 1.0
+    group["x"][:] = values
+    _opened.cache_clear()
+    with open_source(str(tmp_path / "f.zarr")) as dataset, pytest.raises(DataError, match="evenly"):
+        _ = dataset.transform
+
+
+def test_a_variable_without_two_dimensions_is_told(tmp_path: Path) -> None:
+    path = write_store(tmp_path / "s2.zarr", reflectance(3), STEPS)
+    with pytest.raises(DataError, match=r":/time: has 1 of the two dimensions that a raster has"):
+        inspect(Source("sentinel2", f'ZARR:"{path}":/time'))
+
+
+def test_a_server_that_vanishes_or_was_never_there(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", "0")
+    words = r"s2\.zarr: cannot be read as Zarr \(Connection refused\)\. Check the address"
+    write_store(tmp_path / "s2.zarr", reflectance(3), STEPS, order="time-band", consolidated=True)
+    with RangeServer(tmp_path) as server:
+        address = f"{server.url}/s2.zarr"
+        raster = inspect(Source("sentinel2", address)).raster
+    grid, reading = SensorGrid(raster.grid, Fraction(1)), reading_of(get_modality("sentinel2"))
+    with pytest.raises(DataError, match=words):
+        read_raster(raster, grid, (0, 12), (0, 12), reading)
+    _opened.cache_clear()
+    with pytest.raises(DataError, match=words):
+        inspect(Source("sentinel2", address))
+    with pytest.raises(DataError, match=r"cannot be read as Zarr \(.*\)\. Check the address"):
+        inspect(Source("sentinel2", "https://host.invalid/s2.zarr"))
+
+
+def test_a_silent_server_is_not_waited_for(monkeypatch) -> None:
+    for name, value in (("TIMEOUT", "0.3"), ("MAX_RETRY", "1"), ("RETRY_DELAY", "0.1")):
+        monkeypatch.setitem(rasters.GDAL_OPTIONS, f"GDAL_HTTP_{name}", value)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        begin = time.monotonic()
+        with pytest.raises(DataError, match="no answer in time"):
+            inspect(Source("sentinel2", f"http://127.0.0.1:{server.getsockname()[1]}/s2.zarr"))
+    assert time.monotonic() - begin < 10
+
+
+def test_paths_of_gdal_to_a_store(tmp_path: Path) -> None:
+    frames = reflectance(3)
+    write_store(tmp_path / "s2.zarr", frames, STEPS, consolidated=True)
+    with RangeServer(tmp_path) as server:
+        _, values, _ = read(Source("sentinel2", f"/vsicurl/{server.url}/s2.zarr"))
+    np.testing.assert_array_equal(values, frames)
+    assert plain_address("/vsis3/bucket/s2.zarr") == "s3://bucket/s2.zarr"
+    with pytest.raises(ConfigError, match=r"/vsizip/a\.zip/s2\.zarr: Zarr is read from folders"):
+        inspect(Source("sentinel2", "/vsizip/a.zip/s2.zarr"))
 
 
 @pytest.mark.parametrize("form", ["{}", 'ZARR:"{}":/B02', "ZARR:{}:/B02", 'NETCDF:"{}":B02'])

@@ -1,6 +1,6 @@
-"""Object storage on loopback: what GDAL asks of S3, answered from a folder of buckets.
+"""Object storage on loopback: what is asked of S3, answered from a folder of buckets.
 
-A process of its own, as listing holds Python's lock while it waits for the answer.
+Listings come in pages of a few entries. A process of its own, so that it can vanish.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ import pytest
 
 PRIVATE = "private"
 """A bucket that answers signed requests only."""
+BREAKS = "breaks-"
+"""How buckets begin whose listings break on the second page, with the status that follows."""
+BY_FOLDER = "by-folder"
+"""A bucket that is listed folder by folder only, and not in `CLOSED`."""
+CLOSED = "closed"
+_PAGE = 2
+"""Entries of a page."""
 
 
 class _Store(http.server.BaseHTTPRequestHandler):
@@ -30,8 +37,7 @@ class _Store(http.server.BaseHTTPRequestHandler):
         elif bucket == PRIVATE and "Authorization" not in self.headers:
             self._refuse(403, "AccessDenied")
         elif not key:
-            asked = parse_qs(url.query)
-            self._list(folder, asked.get("prefix", [""])[0], asked.get("delimiter", [""])[0])
+            self._list(folder, {key: value[0] for key, value in parse_qs(url.query).items()})
         elif not file.is_file():
             self._refuse(404, "NoSuchKey")
         else:
@@ -52,21 +58,39 @@ class _Store(http.server.BaseHTTPRequestHandler):
         place = f"bytes {first}-{int(first) + len(part) - 1}/{len(content)}"
         self._answer(206, part, {"Content-Range": place})
 
-    def _list(self, folder: Path, prefix: str, delimiter: str) -> None:
+    def _list(self, folder: Path, asked: dict[str, str]) -> None:
+        prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
+        begin = int(asked.get("continuation-token", "0"))
+        if begin and folder.name.startswith(BREAKS):
+            self._refuse(int(folder.name.removeprefix(BREAKS)), "SlowDown")
+            return
+        if folder.name == BY_FOLDER and (not delimiter or prefix.startswith(CLOSED)):
+            self._refuse(403, "AccessDenied")
+            return
         names = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
-        below = {n: n[len(prefix) :] for n in sorted(names) if n.startswith(prefix)}
-        deeper = {n: bool(delimiter) and delimiter in rest for n, rest in below.items()}
-        keys = "".join(
-            f"<Contents><Key>{escape(n)}</Key><LastModified>2024-01-01T00:00:00Z</LastModified>"
-            f"<Size>{(folder / n).stat().st_size}</Size></Contents>"
-            for n in below if not deeper[n]
-        )  # fmt: skip
-        common = {prefix + below[n].split(delimiter)[0] + delimiter for n in below if deeper[n]}
-        keys += "".join(
-            f"<CommonPrefixes><Prefix>{escape(n)}</Prefix></CommonPrefixes>" for n in sorted(common)
+        entries = {}
+        for name in sorted(n for n in names if n.startswith(prefix)):
+            rest = name[len(prefix) :]
+            if delimiter and delimiter in rest:
+                common = prefix + rest.split(delimiter)[0] + delimiter
+                entries[common] = (
+                    f"<CommonPrefixes><Prefix>{escape(common)}</Prefix></CommonPrefixes>"
+                )
+            else:
+                entries[name] = (
+                    f"<Contents><Key>{escape(name)}</Key>"
+                    "<LastModified>2024-01-01T00:00:00Z</LastModified>"
+                    f"<Size>{(folder / name).stat().st_size}</Size></Contents>"
+                )
+        text = "".join(list(entries.values())[begin : begin + _PAGE])
+        more = begin + _PAGE < len(entries)
+        token = f"<NextContinuationToken>{begin + _PAGE}</NextContinuationToken>" if more else ""
+        self._answer(
+            200,
+            f"<ListBucketResult><Prefix>{escape(prefix)}</Prefix>"
+            f"<IsTruncated>{str(more).lower()}</IsTruncated>{token}{text}"
+            "</ListBucketResult>".encode(),
         )
-        keys = f"<Prefix>{escape(prefix)}</Prefix>{keys}"
-        self._answer(200, f"<ListBucketResult>{keys}</ListBucketResult>".encode())
 
     def _refuse(self, code: int, name: str) -> None:
         self._answer(code, f"<Error><Code>{name}</Code><Message>{name}</Message></Error>".encode())
@@ -84,7 +108,7 @@ class _Store(http.server.BaseHTTPRequestHandler):
 
 
 class ObjectStore:
-    """Serves the buckets below a folder until it dies; GDAL finds it by the environment."""
+    """Serves the buckets below a folder until it dies; it is found by the environment."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._process = subprocess.Popen(
@@ -101,6 +125,7 @@ class ObjectStore:
             "AWS_CONFIG_FILE": str(root / "none"),
             "CPL_AWS_CREDENTIALS_FILE": str(root / "none"),
             "CPL_AWS_AUTODETECT_EC2": "NO",
+            "AWS_METADATA_ENDPOINT": "http://127.0.0.1:9",
         }.items():
             monkeypatch.setenv(name, value)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):

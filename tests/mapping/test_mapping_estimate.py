@@ -193,7 +193,7 @@ def test_inputs_are_as_large_as_the_formula_says(tmp_path: Path):
     network = bundle(Moody(), ("AERIAL_RGBI", "SENTINEL2_TS"), tile_px=512, tasks=(task(count=5),))
     config = MapConfig(block_px=512, check_values=False, confidence=False)
     job = prepare([network], sources, config)
-    needs = footprint(job.sensors, job.grids, job.tasks, job.layers)
+    needs = footprint(job.sensors, job.ratios, job.tasks, job.layers)
     series_bytes = 3 * (10 * 2 + 2 * 2 + 1) / 51.2**2
     assert needs.input_bytes == pytest.approx(4 + 1 + series_bytes)
     assert needs.read_bytes == pytest.approx(4 + 3 * (10 * 2 + 2 * 2) / 51.2**2)

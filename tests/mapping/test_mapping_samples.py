@@ -96,6 +96,25 @@ def test_classes_by_name_or_number_and_points_in_degrees(
 
 
 @pytest.mark.unit
+def test_multipoints_of_one_point_are_points(tmp_path: Path, source: ClassMap) -> None:
+    """So QGIS writes points into many formats."""
+    cols, rows = draw(random_map(GRID_PX, GRID_PX), 5)
+    single = points_at(cols, rows)
+    multiple = [shapely.MultiPoint([p]) for p in single]
+    words = [NAMES[k % 3] for k in range(15)]
+    expected = read_samples(sample_file(tmp_path / "p.gpkg", single, words), source)
+    for name, points in (("m", multiple), ("mixed", [*multiple[:7], *single[7:]])):
+        frame = geopandas.GeoDataFrame({"class": words}, geometry=list(points), crs=CRS)
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+        found = read_samples(tmp_path / f"{name}.parquet", source)
+        assert found.counts_DKK.tolist() == expected.counts_DKK.tolist()
+    multiple[3] = shapely.MultiPoint(single[:2])
+    path = sample_file(tmp_path / "two.gpkg", multiple, words)
+    with pytest.raises(DataError, match=r"1 of 15 features hold several points\. Split them"):
+        read_samples(path, source)
+
+
+@pytest.mark.unit
 def test_points_that_say_nothing_are_left_out_and_told(tmp_path: Path, source: ClassMap) -> None:
     classes = random_map(GRID_PX, GRID_PX)
     empty, full = np.argwhere(classes == 255)[0] + 0.5, np.argwhere(classes == 1)[:4] + 0.5

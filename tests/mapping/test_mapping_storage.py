@@ -1,16 +1,22 @@
 """Imagery in object storage: read where it lies, or refused in words that name what is wrong."""
 
 import json
+import signal
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mapping_stubs import ORIGIN, ByValue, aerial, bundle, read_map, write_raster
-from object_store import PRIVATE, ObjectStore
+from object_store import BREAKS, BY_FOLDER, CLOSED, PRIVATE, ObjectStore
 
-from bocage.errors import DataError
+from bocage.errors import ConfigError, DataError
 from bocage.imagery import inspect
+from bocage.imagery.locate import ManyTiles, OneRaster, locate
 from bocage.imagery.mosaic import Mosaic
 from bocage.mapping import MapConfig, Source, map_area
 
@@ -35,7 +41,8 @@ def buckets(tmp_path: Path) -> Path:
         part = image[:, :, SIDE * i : SIDE * (i + 1)]
         place = (ORIGIN[0] + 0.2 * SIDE * i, ORIGIN[1])
         write_raster(root / "imagery" / "tiles" / name, part, origin=place)
-    (root / "imagery" / "tiles" / "readme.txt").write_text("no raster")
+    for name in ("readme.txt", "a.tif.aux.xml"):
+        (root / "imagery" / "tiles" / name).write_text("no raster")
     (root / "imagery" / "papers").mkdir()
     (root / "imagery" / "papers" / "readme.txt").write_text("no raster")
     return root
@@ -107,7 +114,7 @@ NOT_THERE = [
     ("s3://imagery/gone.tif", ["gone.tif", "NoSuchKey"]),
     (f"s3://{PRIVATE}/whole.tif", ["AccessDenied", "credentials"]),
     ("s3://nobody/tiles/", ["nothing can be listed there (NoSuchBucket)", "credentials"]),
-    ("s3://imagery/none/", ["nothing can be listed there (NoSuchKey)"]),
+    ("s3://imagery/none/", ["no raster below it (.jp2, .tif, .tiff)"]),
     (f"s3://{PRIVATE}/tiles/", ["nothing can be listed there (AccessDenied)"]),
     ("s3://imagery/papers/", ["no raster below it (.jp2, .tif, .tiff)"]),
     ("s3://imagery/tiles/z*.tif", ["no object matches this pattern"]),
@@ -122,6 +129,124 @@ def test_what_is_not_there_is_said(store) -> None:
             inspect(Source("aerial", path))
         for word in words:
             assert word in str(caught.value), path
+
+
+NAMES = (
+    "imagery/release-1.0/a.tif",
+    "imagery/release-1.0/b.JP2",
+    "imagery/release-1.0/a.tif.aux.xml",
+    "imagery/release-1.0/c.img",
+    "imagery/release-1.0/.a.tif",
+    "imagery/release-1.0/east/d.tif",
+    "imagery/letters/a.tif",
+    "imagery/letters/b.tif",
+    "imagery/letters/c.tif",
+    "imagery/letters/[ab].jp2",
+    "imagery/x[1] é#/a.tif",
+    "my.bucket/a.tif",
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("release-1.0", ["a.tif", "b.JP2", "east/d.tif"]),
+        ("release-1.0/", ["a.tif", "b.JP2", "east/d.tif"]),
+        ("release-1.0/*", ["a.tif", "b.JP2"]),
+        ("release-1.0/**", ["a.tif", "b.JP2", "east/d.tif"]),
+        ("release-?.*/", ["a.tif", "b.JP2", "east/d.tif"]),
+        ("release-1.0/*.tif*", ["a.tif"]),
+        ("release-1.0/*.img", ["c.img"]),
+        ("letters/[ab].tif", ["a.tif", "b.tif"]),
+        ("letters/[!a-b].tif", ["c.tif"]),
+        ("letters/[ab].jp2", ["[ab].jp2"]),
+        ("x[1] é#/", ["a.tif"]),
+    ],
+)
+def test_prefixes_and_patterns_of_odd_names(buckets, store, path: str, expected: list[str]) -> None:
+    for name in NAMES:
+        (buckets / name).parent.mkdir(parents=True, exist_ok=True)
+        (buckets / name).write_bytes(b"II")
+    found = locate(f"s3://imagery/{path}")
+    assert isinstance(found, ManyTiles)
+    assert [p.removeprefix("/vsis3/imagery/").split("/", 1)[1] for p in found.paths] == expected
+    assert locate("s3://my.bucket") == ManyTiles(("/vsis3/my.bucket/a.tif",))
+
+
+def test_one_raster_is_not_listed(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for name in ("a.tif", "release-1.0/a.vrt", "a.b/c.jp2"):
+        assert locate(f"s3://imagery/{name}") == OneRaster(f"/vsis3/imagery/{name}")
+
+
+def test_folders_that_do_not_match_are_not_listed(buckets, store) -> None:
+    for name in ("2021/D01/a.tif", "2021/D02/b.tif", "2021/E01/c.tif", f"{CLOSED}/D01/d.tif"):
+        (buckets / BY_FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+        (buckets / BY_FOLDER / name).write_bytes(b"II")
+    found = locate(f"s3://{BY_FOLDER}/20*/D*/?.tif")
+    assert found == ManyTiles(
+        (f"/vsis3/{BY_FOLDER}/2021/D01/a.tif", f"/vsis3/{BY_FOLDER}/2021/D02/b.tif")
+    )
+    assert locate(f"s3://{BY_FOLDER}/2021/*/c.tif") == ManyTiles(
+        (f"/vsis3/{BY_FOLDER}/2021/E01/c.tif",)
+    )
+
+
+@pytest.mark.parametrize("status", [403, 500, 503])
+@pytest.mark.parametrize("path", ["tiles/", "tiles/*.tif", "**/*.tif"])
+def test_a_listing_that_breaks_is_no_shorter_list(buckets, store, status: int, path: str) -> None:
+    bucket = f"{BREAKS}{status}"
+    (buckets / bucket / "tiles").mkdir(parents=True)
+    for name in "abcd":
+        (buckets / bucket / "tiles" / f"{name}.tif").write_bytes(b"II")
+    with pytest.raises(DataError, match=r"nothing can be listed there \(SlowDown\)"):
+        locate(f"s3://{bucket}/{path}")
+
+
+@pytest.fixture
+def silent(monkeypatch) -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        for name, value in {
+            "AWS_S3_ENDPOINT": place,
+            "AWS_HTTPS": "NO",
+            "AWS_VIRTUAL_HOSTING": "NO",
+            "AWS_NO_SIGN_REQUEST": "YES",
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield place
+
+
+def test_a_silent_server_is_not_waited_for(silent, monkeypatch) -> None:
+    from bocage import rasters
+
+    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_TIMEOUT", "0.3")
+    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY", "1")
+    monkeypatch.setitem(rasters.GDAL_OPTIONS, "GDAL_HTTP_RETRY_DELAY", "0.1")
+    for path in ("tiles/", "tiles/*.tif"):
+        begin = time.monotonic()
+        with pytest.raises(DataError, match=r"listed there \(no answer in time\)"):
+            locate(f"s3://imagery/{path}")
+        assert time.monotonic() - begin < 10
+
+
+def test_a_listing_can_be_interrupted(silent) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    begin = time.monotonic()
+    threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        locate("s3://imagery/tiles/")
+    assert time.monotonic() - begin < 10
+
+
+def test_listing_is_refused_without_its_library_or_a_bucket(monkeypatch) -> None:
+    with pytest.raises(ConfigError, match="name the bucket"):
+        locate("s3://*/a.tif")
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(ConfigError, match=r"pip install 'bocage\[cloud\]'"):
+        locate("s3://imagery/tiles/")
 
 
 @pytest.mark.parametrize("path", ["s3://imagery/whole.tif", "s3://imagery/tiles/east/"])

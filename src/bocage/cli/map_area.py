@@ -109,7 +109,10 @@ def map_area(
     weights = [RunFolder(path).bundle if path.is_dir() else path for path in paths]
     bundles = [load_bundle(path) for path in weights]
     if plan_only:
-        console.print(describe(estimate_map(bundles, sources, config, output)))
+        cost = estimate_map(bundles, sources, config, output)
+        for warning in cost.warnings:
+            typer.echo(f"note: {warning}")
+        console.print(describe(cost))
         return
     with progress(f"mapping {output}") as advance:
         report = run_map(
@@ -159,7 +162,7 @@ def describe(cost: Estimate) -> str:
     stages = ", ".join(f"{stage} {_time(s)}" for stage, s in cost.seconds.items())
     return (
         f"{cost.height} x {cost.width} pixels, {cost.km2:.4g} km²: {cost.blocks} blocks, "
-        f"{cost.windows} windows\n"
+        f"{cost.windows} windows of {cost.window_px} px with an overlap of {cost.overlap_px} px\n"
         f"to read {_size(cost.read_bytes)} of pixels, to write {_size(cost.written_bytes)}, before "
         "compression\n"
         f"memory of one process {_size(cost.memory_bytes)}, and what the network needs\n"

@@ -10,11 +10,11 @@ from torch.utils.data import Dataset
 from bocage.data.config import DataConfig
 from bocage.data.index import PatchIndex
 from bocage.data.layouts import get_layout
-from bocage.data.memory import keep_freed_memory
 from bocage.data.pack.source import remote_address
 from bocage.data.record import PatchRecord
 from bocage.errors import ConfigError, DataError
 from bocage.imagery import without_offset
+from bocage.memory import keep_freed_memory
 from bocage.modalities import CLOUDY_SERIES, get_modality
 from bocage.nomenclatures import Task, get_task
 from bocage.sample import Sample, Series

@@ -67,7 +67,7 @@ def locate(text: str) -> Location:
     and `az://` are read where they lie, in storage also a prefix (`s3://bucket/tiles/`) or a
     pattern; `*.nc`, a Zarr store, `NETCDF:"FILE":VARIABLE` and
     `ZARR:"STORE":/VARIABLE` are cubes. Raises `DataError` for a folder, pattern or list without
-    any raster.
+    any raster, `ConfigError` for a prefix or pattern of storage without obstore.
     """
     plain, _, asset = text.partition("#")
     if _is_catalogue(plain):
@@ -102,6 +102,14 @@ def address(text: str) -> str:
     """An address as GDAL takes it; a path stays as it is."""
     parts = text.split("://", 1)
     return _SCHEMES[parts[0]] + parts[1] if len(parts) == 2 and parts[0] in _SCHEMES else text
+
+
+def plain_address(text: str) -> str:
+    """What `address` was made from: `/vsis3/bucket/cube.zarr` is `s3://bucket/cube.zarr`."""
+    for scheme, system in _SCHEMES.items():
+        if text.startswith(system):
+            return f"{scheme}://{text.removeprefix(system)}"
+    return text
 
 
 def zarr_parts(text: str) -> tuple[str, str] | None:

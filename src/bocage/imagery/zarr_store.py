@@ -25,8 +25,9 @@ from rasterio.errors import CRSError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
-from bocage.errors import ConfigError, DataError
-from bocage.imagery.locate import is_remote, zarr_parts
+from bocage.errors import BocageError, ConfigError, DataError
+from bocage.imagery.connect import connect, in_words
+from bocage.imagery.locate import is_remote, plain_address, zarr_parts
 from bocage.rasters import open_raster
 
 _EVEN = 1e-3
@@ -34,8 +35,9 @@ _EVEN = 1e-3
 _CRS_KEYS = ("crs_wkt", "spatial_ref", "proj:wkt2", "proj:code")
 _MAPPINGS = ("spatial_ref", "crs")
 """Names of grid mappings that writers leave unsaid."""
-_BROKEN = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
-"""What zarr-python and its codecs raise for stores that are not what they say."""
+_FOREIGN = (LookupError, ValueError, TypeError, AttributeError)
+"""What zarr-python raises for a node that is not there, or of a kind that it does not know."""
+_METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 @contextlib.contextmanager
@@ -48,7 +50,7 @@ def open_source(path: str) -> Iterator[Any]:
         with open_raster(path) as dataset:
             yield dataset
     else:
-        yield _opened(path, os.getpid())
+        yield _opened(path, os.getpid(), _stamp(path))
 
 
 class ZarrRaster:
@@ -82,17 +84,17 @@ class ZarrRaster:
                 return (_number(self._array.attrs[key]),) * self.count
         # In version 3 the fill value is that of chunks never written, and says no more.
         filled = self._array.fill_value if self._array.metadata.zarr_format == 2 else None
-        return (None if filled is None else float(filled),) * self.count
+        return (None if filled is None else _number(filled),) * self.count
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """CF's `scale_factor`."""
-        return (float(self._array.attrs.get("scale_factor", 1.0)),) * self.count
+        """CF's `scale_factor`. Raises `DataError` where it is no number."""
+        return (self._stated("scale_factor", 1.0),) * self.count
 
     @property
     def offsets(self) -> tuple[float, ...]:
-        """CF's `add_offset`."""
-        return (float(self._array.attrs.get("add_offset", 0.0)),) * self.count
+        """CF's `add_offset`. Raises `DataError` where it is no number."""
+        return (self._stated("add_offset", 0.0),) * self.count
 
     @cached_property
     def crs(self) -> CRS | None:
@@ -130,14 +132,15 @@ class ZarrRaster:
             return {}
         names = self._dimensions[:-2]
         tags = {"NETCDF_DIM_EXTRA": "{" + ",".join(names) + "}"}
-        for name in names:
-            axis = _coordinate(self._group, name)
-            if axis is not None:
-                values = ",".join(map(str, np.asarray(axis[...]).tolist()))
-                tags[f"NETCDF_DIM_{name}_VALUES"] = "{" + values + "}"
-                for key in ("units", "calendar"):
-                    if key in axis.attrs:
-                        tags[f"{name}#{key}"] = str(axis.attrs[key])
+        with _reading(self._path):
+            for name in names:
+                axis = _coordinate(self._group, name)
+                if axis is not None:
+                    values = ",".join(map(str, np.asarray(axis[...]).tolist()))
+                    tags[f"NETCDF_DIM_{name}_VALUES"] = "{" + values + "}"
+                    for key in ("units", "calendar"):
+                        if key in axis.attrs:
+                            tags[f"{name}#{key}"] = str(axis.attrs[key])
         return tags
 
     def read(self, bands: int | Sequence[int], window: Window) -> NDArray[Any]:
@@ -149,14 +152,22 @@ class ZarrRaster:
         wanted = np.atleast_1d(bands) - 1
         places = np.unravel_index(wanted, self._array.shape[:-2]) if self._array.ndim > 2 else ()
         axes = [np.unique(place, return_inverse=True) for place in places]
-        try:
+        with _reading(self._path):
             block = self._array.oindex[(*(_span(own) for own, _ in axes), slice(*rows), cols)]
-        except _BROKEN as error:
-            raise _unreadable(self._path, error) from error
         found = np.asarray(block)[tuple(back for _, back in axes)] if axes else block[None]
         if self._upside_down:
             found = found[:, ::-1]
         return found[0] if np.ndim(bands) == 0 else found
+
+    def _stated(self, key: str, default: float) -> float:
+        """An attribute that is a number."""
+        text = self._array.attrs.get(key, default)
+        number = _number(text)
+        if number is None:
+            raise DataError(
+                f"{self._path}: its attribute {key} is {text!r}, no number. Correct it."
+            )
+        return number
 
     @cached_property
     def _upside_down(self) -> bool:
@@ -169,29 +180,40 @@ class ZarrRaster:
         """Attributes of the grid mapping's variable."""
         stated = str(self._array.attrs.get("grid_mapping", "")).split(":")[0].split()
         for name in (*stated[:1], *_MAPPINGS):
-            with contextlib.suppress(*_BROKEN):
-                return dict(self._group[name].attrs)
+            with _reading(self._path):
+                node = _member(self._group, name)
+                if node is not None:
+                    return dict(node.attrs)
         return {}
 
     def _even(self, name: str) -> tuple[float, float] | None:
         """First value and step of a dimension's coordinates; None if it has none, or only one."""
-        axis = _coordinate(self._group, name)
-        if axis is None or axis.size < 2:
-            return None
-        values = np.asarray(axis[...], np.float64)
-        step = (values[-1] - values[0]) / (len(values) - 1)
-        even = values[0] + step * np.arange(len(values))
-        if not step or not (np.abs(values - even) <= _EVEN * abs(step)).all():
+        with _reading(self._path):
+            axis = _coordinate(self._group, name)
+            if axis is None or axis.size < 2:
+                return None
+            stored = np.asarray(axis[...])
+        values = stored.astype(np.float64)
+        places = np.arange(len(values))
+        first, step = values[0], (values[-1] - values[0]) / (len(values) - 1)
+        # float32 holds half metres at 6,600 km: ends so rounded are no good for a fine grid.
+        rounding = 0.0
+        if stored.dtype.kind == "f":
+            rounding = float(np.spacing(np.abs(stored).max()))
+        if rounding > _EVEN * abs(step):
+            step, first = np.polyfit(places, values, 1)
+        even = first + step * places
+        if not step or not (np.abs(values - even) <= _EVEN * abs(step) + rounding).all():
             raise DataError(
                 f"{self._path}: its coordinate '{name}' is not evenly spaced. Bring it to a "
                 "regular grid, such as with rioxarray's reproject."
             )
-        return float(values[0]), float(step)
+        return float(first), float(step)
 
 
 # The process is part of the key: a forked child must not use its parent's connections.
 @lru_cache(maxsize=256)
-def _opened(path: str, process: int) -> ZarrRaster:
+def _opened(path: str, process: int, stamp: tuple[object, ...]) -> ZarrRaster:
     """A variable or a group of a store; it and its metadata are kept, no pixel is."""
     parts = zarr_parts(path)
     assert parts is not None
@@ -202,11 +224,16 @@ def _opened(path: str, process: int) -> ZarrRaster:
         raise ConfigError(f"{path}: Zarr needs zarr: pip install 'bocage[zarr]'.") from error
     if not is_remote(store) and not Path(store).is_dir():
         raise DataError(f"{path}: no such folder. Check the path.")
-    try:
+    with _reading(path):
         root = zarr.open_group(_address(store), mode="r")
         node = root[inner] if inner else root
+        above = inner.rpartition("/")[0]
         if isinstance(node, zarr.Array):
-            above = inner.rpartition("/")[0]
+            if node.ndim < 2:
+                raise DataError(
+                    f"{path}: has {node.ndim} of the two dimensions that a raster has. Name "
+                    "another variable."
+                )
             return ZarrRaster(path, root[above] if above else root, node)
         arrays = {name: array for name, array in node.arrays() if array.ndim >= 2}
         # Beside the imagery may lie bounds of the time axis, or a table of wavelengths.
@@ -215,8 +242,6 @@ def _opened(path: str, process: int) -> ZarrRaster:
             for name, array in arrays.items()
             if all(_coordinate(node, axis) is not None for axis in _dimensions(array)[-2:])
         }
-    except _BROKEN as error:
-        raise _unreadable(path, error) from error
     names = sorted(placed or arrays)
     if len(names) == 1:
         return ZarrRaster(path, node, arrays[names[0]])
@@ -224,20 +249,61 @@ def _opened(path: str, process: int) -> ZarrRaster:
     return ZarrRaster(path, node, None, [f'ZARR:"{store}":/{above}{name}' for name in names])
 
 
+def _stamp(path: str) -> tuple[object, ...]:
+    """When the metadata of a store on disk were written, and their sizes: it may be replaced."""
+    store, inner = zarr_parts(path) or ("", "")
+    if is_remote(store):
+        return ()
+    found: list[tuple[int, int] | None] = []
+    parts = inner.split("/") if inner else []
+    for depth in range(len(parts) + 1):
+        folder = os.path.join(store, *parts[:depth])  # noqa: PTH118 - asked for with every window
+        for name in _METADATA:
+            try:
+                stat = os.stat(f"{folder}/{name}")  # noqa: PTH116
+            except OSError:
+                found.append(None)
+            else:
+                found.append((stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
 def _address(store: str) -> Any:
     """What zarr-python opens: a folder, or an object store's or web server's connection."""
     if not is_remote(store):
         return store
-    try:
-        import obstore.store
-        from zarr.storage import ObjectStore
-    except ImportError as error:
+    plain = plain_address(store)
+    if plain.startswith("/vsi"):
         raise ConfigError(
-            f"{store}: reading Zarr from an address needs obstore: pip install 'bocage[cloud]'."
-        ) from error
-    plain = store.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
-    options: Any = {"allow_http": plain, "connect_timeout": "10s"}
-    return ObjectStore(obstore.store.from_url(store, client_options=options), read_only=True)
+            f"{store}: Zarr is read from folders, https://, s3://, gs:// and az://, not from this "
+            "file system of GDAL's. Unpack or copy the store."
+        )
+    connection = connect(plain)
+    from zarr.storage import ObjectStore
+
+    return ObjectStore(connection, read_only=True)
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Whatever zarr-python, a codec or a connection raises becomes `DataError`.
+
+    Codecs are plug-ins over libraries of their own: zlib's error, LZMA's and EOFError have no
+    ancestor but `Exception`, as have obstore's.
+    """
+    try:
+        yield
+    except BocageError:
+        raise
+    except Exception as error:
+        remedy = "The store may be incomplete: copy or write it again."
+        if is_remote((zarr_parts(path) or (path, ""))[0]):
+            remedy = (
+                "Check the address, the connection and the credentials. If they are right, the "
+                "store is incomplete; one on a web server needs consolidated metadata."
+            )
+        reason = in_words(error)
+        raise DataError(f"{path}: cannot be read as Zarr ({reason}). {remedy}") from error
 
 
 def _dimensions(array: Any) -> tuple[str, ...]:
@@ -249,10 +315,15 @@ def _dimensions(array: Any) -> tuple[str, ...]:
 
 def _coordinate(group: Any, name: str) -> Any:
     """The array of numbers along a dimension, None if there is none."""
-    with contextlib.suppress(*_BROKEN):
-        array = group[name]
-        if name and getattr(array, "ndim", 0) == 1 and np.dtype(array.dtype).kind in "iuf":
-            return array
+    array: Any = _member(group, name) if name else None
+    numbers = getattr(array, "ndim", 0) == 1 and np.dtype(array.dtype).kind in "iuf"
+    return array if numbers else None
+
+
+def _member(group: Any, name: str) -> Any:
+    """A node of a group, None if there is none that zarr-python knows."""
+    with contextlib.suppress(*_FOREIGN):
+        return group[name]
     return None
 
 
@@ -269,11 +340,3 @@ def _span(places: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     """Sorted places as a slice where they are without gap, which is read at less cost."""
     first, last = int(places[0]), int(places[-1])
     return slice(first, last + 1) if last - first + 1 == len(places) else places
-
-
-def _unreadable(path: str, error: Exception) -> DataError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return DataError(
-        f"{path}: cannot be read as Zarr ({reason[:200]}). The store may be incomplete: copy or "
-        "write it again. One on a web server needs consolidated metadata."
-    )

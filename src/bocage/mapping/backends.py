@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bocage.errors import DataError
 from bocage.mapping.config import MapConfig
-from bocage.mapping.predict import Predictor, choose_device
+from bocage.mapping.predict import Predictor, choose_device, to_device
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
@@ -98,12 +98,7 @@ class TorchPredictor:
 
     def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """Logits (B, K, S, S) per task, on the device."""
-        moved = {
-            key: {name: t.to(self.device, non_blocking=True) for name, t in part.items()}
-            if isinstance(part, dict)
-            else part
-            for key, part in inputs.items()
-        }
+        moved = to_device(inputs, self.device)
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,12 +12,14 @@ class MapConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window_px: int | None = Field(default=None, gt=0)
+    window_px: Annotated[int, Field(gt=0)] | Literal["auto"] | None = None
     """Side of the square that the network sees at once, output pixels. None: the size that the
-    bundle was trained on, made a multiple of the alignment unit."""
+    bundle was trained on, made a multiple of the alignment unit. `auto`: that size or two to four
+    times it, whichever takes the least time of those that fit in memory, by a trial. Chosen once:
+    whoever joins or resumes the run takes the same."""
     overlap_px: int | None = Field(default=None, ge=0)
-    """How far neighbouring windows overlap, output pixels. None: a quarter of the window, made a
-    multiple of the alignment unit."""
+    """How far neighbouring windows overlap, output pixels. None: a quarter of the window (with
+    `window_px=auto` of the smallest that it may choose), made a multiple of the alignment unit."""
     block_px: int | None = Field(default=None, gt=0, multiple_of=512)
     """Side of the square that is computed and stored at once, output pixels. Sets memory and what
     is lost when a run is killed, never the result. None: chosen from the inputs, at most 4096."""
@@ -70,7 +72,8 @@ class MapConfig(BaseModel):
     """Vector file, and its layer behind a colon, with the polygons to map. Elsewhere is nodata."""
     missing_tiles: Literal["stop", "report"] = "stop"
     """What a tile of many that is missing or cannot be read is: the end of the run, or ground
-    without data, listed among the report's warnings."""
+    without data, listed among the report's warnings. Of no effect, and told to be, where every
+    source is one file."""
 
     @model_validator(mode="after")
     def _backend_can(self) -> MapConfig:

@@ -35,14 +35,16 @@ from bocage.mapping.backends import choose_backend
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import check_members
 from bocage.mapping.finish import Told, finish_map, make_report, product_of
-from bocage.mapping.job import memory_bytes, plan_record, prepare
+from bocage.mapping.job import memory_bytes, prepare
 from bocage.mapping.on_ray import choose_crew, map_on_ray
 from bocage.mapping.plan import Block
 from bocage.mapping.processes import map_in_processes
 from bocage.mapping.report import FailedBlock, MapReport
+from bocage.mapping.request import plan_record
 from bocage.mapping.stac import describe_models
+from bocage.mapping.window import machine_of
 from bocage.mapping.worker import Assignment, Outcome, Worker
-from bocage.mapping.workspace import Share, open_workspace
+from bocage.mapping.workspace import Share, open_workspace, planned_lattice
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
@@ -99,7 +101,9 @@ def map_area(
     # On a cluster its hardware decides, not what this machine has.
     device = torch.device("cpu") if on_cluster else choose_backend(config)
     check_members(bundles, [source.modality for source in sources])
-    job = prepare(bundles, sources, config)
+    planned = None if config.overwrite else planned_lattice(out)
+    machine = machine_of(config, device, on_cluster)
+    job = prepare(bundles, sources, config, machine, planned)
     with contextlib.ExitStack() as stack:
         outcomes_of: _Hands = functools.partial(_map_here, device)
         if engine == "ray":
@@ -109,7 +113,17 @@ def map_area(
         request = plan_record(job, bundles, sources, config)
         product = product_of(job, config, describe_models(bundles, weights, out))
         alone = share is None
-        work = open_workspace(out, request, product, job.stems, config.overwrite, alone)
+        try:
+            work = open_workspace(out, request, product, job.stems, config.overwrite, alone)
+        except ConfigError:
+            late = planned is None and not config.overwrite and planned_lattice(out) is not None
+            if config.window_px != "auto" or not late:
+                raise
+            # Another share has begun meanwhile, and chose its windows by its own memory.
+            return map_area(
+                bundle, sources, out, config, progress,
+                share=share, engine=engine, address=address, weights=weights,
+            )  # fmt: skip
         blocks = job.plan.blocks[share[0] - 1 :: share[1]] if share else job.plan.blocks
         todo = [block for block in blocks if not work.is_complete(block)]
         seconds: dict[str, float] = {}

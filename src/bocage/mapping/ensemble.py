@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from bocage.errors import ConfigError
-from bocage.mapping.predict import Predictor
+from bocage.mapping.predict import Predictor, to_device
 from bocage.modalities import get_modality
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
 
 _SPATIAL = ("images", "valid", "series", "series_valid")
+"""What is turned, and large: it goes to the device once, however many answers it gets. Which
+sensors are there stays on the processor: looking at it there makes nobody wait for the device."""
 
 
 def check_members(bundles: Sequence[Bundle], given: Sequence[str]) -> None:
@@ -83,6 +85,7 @@ class EnsemblePredictor:
     def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """Logits (B, K, S, S) per task."""
         total = _Mean()
+        inputs = to_device(inputs, self.device, _SPATIAL)
         for predictor, names in self._members:
             seen = {
                 key: {n: t for n, t in part.items() if n in names}
@@ -107,6 +110,7 @@ class D4Predictor:
     def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """Logits (B, K, S, S) per task."""
         total = _Mean()
+        inputs = to_device(inputs, self.device, _SPATIAL)
         for turns in range(4):
             for mirrored in (False, True):
                 seen = {

@@ -16,10 +16,12 @@ from bocage.imagery import Source
 from bocage.mapping.backends import choose_backend
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import check_members
-from bocage.mapping.job import Job, footprint, memory_bytes, plan_record, prepare
+from bocage.mapping.job import Job, footprint, memory_bytes, prepare
 from bocage.mapping.plan import BLOCK_STEP_PX, Block, Plan
+from bocage.mapping.request import plan_record
+from bocage.mapping.window import machine_of
 from bocage.mapping.worker import Assignment, Worker
-from bocage.mapping.workspace import Workspace, check_folder
+from bocage.mapping.workspace import Workspace, check_folder, planned_lattice
 from bocage.mapping.write import write_cog
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Estimate:
 
     blocks: int
     windows: int
+    window_px: int
+    overlap_px: int
     height: int
     width: int
     km2: float
@@ -56,6 +60,8 @@ class Estimate:
     """Pixels of the sample."""
     seconds: dict[str, float]
     total_s: float
+    warnings: tuple[str, ...]
+    """What the run's report would tell before its first block."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -77,11 +83,12 @@ def estimate_map(
     bundles = tuple(bundle) if isinstance(bundle, list) else (bundle,)
     device = choose_backend(config)
     check_members(bundles, [source.modality for source in sources])
-    job = prepare(bundles, sources, config)
+    planned = None if out is None or config.overwrite else planned_lattice(out)
+    job = prepare(bundles, sources, config, machine_of(config, device), planned)
     if out is not None:
         check_folder(out, plan_record(job, bundles, sources, config), job.stems, config.overwrite)
     plan = job.plan
-    needs = footprint(job.sensors, job.grids, job.tasks, job.layers)
+    needs = footprint(job.sensors, job.ratios, job.tasks, job.layers)
     with tempfile.TemporaryDirectory(prefix="bocage-plan-") as folder:
         work = Workspace(Path(folder))
         worker = Worker(Assignment(job, bundles, config, work), device)
@@ -106,6 +113,8 @@ def estimate_map(
     return Estimate(
         blocks=len(plan.blocks),
         windows=whole.windows,
+        window_px=plan.lattice.window_px,
+        overlap_px=plan.lattice.overlap_px,
         height=plan.height,
         width=plan.width,
         km2=whole.pixels * resolution_m[0] * resolution_m[1] / 1e6,
@@ -116,6 +125,7 @@ def estimate_map(
         sample_px=once.pixels,
         seconds=seconds,
         total_s=seconds["start"] + (sum(beside) if on_cpu else max(beside)) + seconds["finish"],
+        warnings=job.warnings,
     )
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from bocage import __version__
 from bocage.errors import ConfigError, unknown_name
 from bocage.imagery import (
     SNOW_CLOUD,
+    Raster,
     Sensor,
     SensorGrid,
     Source,
@@ -40,7 +40,7 @@ from bocage.mapping.plan import (
     make_lattice,
 )
 from bocage.mapping.suitability import check_suits
-from bocage.mapping.workspace import file_identity, network_digest
+from bocage.mapping.window import Choice, Machine, choose_window, machine_of
 from bocage.modalities import SENTINEL2_TS, get_modality
 from bocage.models.kinds import required_inputs
 from bocage.rasters import GDAL_OPTIONS
@@ -80,15 +80,28 @@ class Job:
         return tuple(name for name in self.inputs if name not in given)
 
     @property
+    def ratios(self) -> dict[str, Fraction]:
+        """The sensors' pixel sizes in pixels of the map."""
+        return {name: grid.ratio for name, grid in self.grids.items()}
+
+    @property
     def stems(self) -> tuple[str, ...]:
         """Names of all layers that will be written."""
         return tuple(layer.stem for layer in self.layers)
 
 
-def prepare(bundles: Sequence[Bundle], sources: Sequence[Source], config: MapConfig) -> Job:
+def prepare(
+    bundles: Sequence[Bundle],
+    sources: Sequence[Source],
+    config: MapConfig,
+    machine: Machine | None = None,
+    planned: Lattice | None = None,
+) -> Job:
     """Check the sources against the bundles and each other, and lay out the work.
 
     Several bundles are an ensemble, whose members `bocage.mapping.ensemble` has found to agree.
+    With `window_px=auto` the lattice is that of the run that is `planned` already, or chosen for
+    `machine` (None: a CPU).
     """
     meta = bundles[0].meta
     learnt = [(name_of(i), i) for bundle in bundles for i in bundle.meta.network.inputs]
@@ -108,20 +121,33 @@ def prepare(bundles: Sequence[Bundle], sources: Sequence[Source], config: MapCon
         for s in sensors
     }
     unit = alignment_unit(ratios.values())
-    lattice = make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px)
+    tasks = task_outputs(meta.tasks, config)
+    layers = map_layers(meta.tasks, tasks, tuple(resolutions), config)
+    needs = footprint(sensors, ratios, tasks, layers)
+    if config.window_px != "auto":
+        chosen = Choice(make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px))
+    elif planned is not None and planned.window_px % unit == 0:
+        overlap_px = planned.overlap_px if config.overlap_px is None else config.overlap_px
+        chosen = Choice(make_lattice(meta.tile_px, unit, planned.window_px, overlap_px))
+    else:
+        machine = machine or machine_of(config, torch.device("cpu"))
+        chosen = choose_window(bundles, sensors, ratios, needs, config, machine, BLOCK_MEMORY_BYTES)
+    lattice = chosen.lattice
     wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
     target = lay_target(sensors, output_m, wanted, lattice.stride_px)
     reference, grid = target.reference, target.grid
     sensors = [_covering(sensor, reference) for sensor in sensors]
     grids = {name: SensorGrid(grid, ratio) for name, ratio in ratios.items()}
-    tasks = task_outputs(meta.tasks, config)
-    layers = map_layers(meta.tasks, tasks, tuple(resolutions), config)
-    block_px = config.block_px or choose_block_px(
-        footprint(sensors, grids, tasks, layers), lattice, BLOCK_MEMORY_BYTES
-    )
+    block_px = config.block_px or choose_block_px(needs, lattice, BLOCK_MEMORY_BYTES)
     warnings = _warnings(sensors, target, tuple(resolutions), required)
+    warnings += [] if chosen.note is None else [chosen.note]
+    if "missing_tiles" in config.model_fields_set and not any(map(_has_tiles, sensors)):
+        warnings.append(
+            f"missing_tiles={config.missing_tiles} has no effect: every source is one file. What "
+            "cannot be read of it costs the blocks that show it, which the report lists."
+        )
     warnings += [doubt for s in sensors if config.check_values for doubt in doubts(s)]
-    if config.window_px is None and lattice.window_px != meta.tile_px:
+    if config.window_px in (None, "auto") and lattice.window_px != meta.tile_px:
         warnings.append(
             f"windows are {lattice.window_px} px where the network was trained on {meta.tile_px} "
             f"px: the inputs' pixels meet every {unit} px only."
@@ -256,14 +282,25 @@ def _covers(sensor: Sensor, reference: Sensor) -> bool:
     )
 
 
+def _has_tiles(sensor: Sensor) -> bool:
+    return any(file.tile is not None for raster in _rasters(sensor) for file in files_of(raster))
+
+
+def _rasters(sensor: Sensor) -> tuple[Raster, ...]:
+    return (sensor.raster,) if sensor.mask is None else (sensor.raster, sensor.mask)
+
+
 def footprint(
     sensors: Sequence[Sensor],
-    grids: dict[str, SensorGrid],
+    ratios: Mapping[str, Fraction],
     tasks: Sequence[TaskOutput],
     layers: Sequence[Layer],
 ) -> Footprint:
-    """What a process holds per pixel of the map, with a mask of holes for every sensor and date."""
-    areas = [float(grids[s.modality.name].ratio) ** 2 for s in sensors]
+    """What a process holds per pixel of the map, with a mask of holes for every sensor and date.
+
+    `ratios` are the sensors' pixel sizes in pixels of the map.
+    """
+    areas = [float(ratios[s.modality.name]) ** 2 for s in sensors]
     read = [_stored_bytes(s) / area for s, area in zip(sensors, areas, strict=True)]
     masks = [_dates(s) / area for s, area in zip(sensors, areas, strict=True)]
     return Footprint(
@@ -278,7 +315,7 @@ def footprint(
 def memory_bytes(job: Job) -> int:
     """Of one process, by the formula of `bocage.mapping.engine`: without the network, and what
     resampling takes."""
-    plan, needs = job.plan, footprint(job.sensors, job.grids, job.tasks, job.layers)
+    plan, needs = job.plan, footprint(job.sensors, job.ratios, job.tasks, job.layers)
     block = [min(plan.block_px, size_px) for size_px in (plan.height, plan.width)]
     return needs.total_bytes(plan.lattice, *block) + int(GDAL_OPTIONS["GDAL_CACHEMAX"])
 
@@ -297,57 +334,3 @@ def _dates(sensor: Sensor) -> int:
 def name_of(given: InputConfig) -> str:
     """Official name of an input's sensor."""
     return get_modality(given.modality).name
-
-
-def plan_record(
-    job: Job, bundles: Sequence[Bundle], sources: Sequence[Source], config: MapConfig
-) -> dict[str, Any]:
-    """All that decides the bytes of the result; batch size and device are free to change."""
-    lattice, grid = job.plan.lattice, job.reference.raster.grid
-    files = [f for s in sources for f in (s.path, s.dates, s.mask) if f is not None]
-    return {
-        "version": __version__,
-        "weights": [network_digest(bundle.network) for bundle in bundles],
-        "bundle": [bundle.meta.model_dump(mode="json") for bundle in bundles],
-        "inputs": [
-            {
-                "modality": s.modality,
-                "bands": s.bands and list(s.bands),
-                "scale": s.scale,
-                "offset": s.offset,
-            }
-            for s in sources
-        ],
-        "files": [file_identity(path) for path in files],
-        "tiles": {s.modality.name: _tiles_identity(s) for s in job.sensors},
-        "crs": grid.crs.to_wkt() if grid.crs else None,
-        "grid": [grid.width, grid.height, *grid.transform.to_gdal()],
-        "window_px": lattice.window_px,
-        "overlap_px": lattice.overlap_px,
-        "block_px": job.plan.block_px,
-        "backend": config.backend,
-        "precision": config.precision,
-        "aoi": None if config.aoi is None else _area_identity(job.target),
-        "missing_tiles": config.missing_tiles,
-        "d4": config.d4,
-        "compile": config.compile,
-        "layers": sorted(job.stems),
-        "probabilities": list(config.probabilities),
-        "year": job.year,
-    }
-
-
-def _tiles_identity(sensor: Sensor) -> str | None:
-    """Digest over paths, sizes and times of all tiles; None for a sensor of one file."""
-    rasters = [sensor.raster] if sensor.mask is None else [sensor.raster, sensor.mask]
-    tiles = [file for raster in rasters for file in files_of(raster) if file.tile is not None]
-    if not tiles:
-        return None
-    known = json.dumps([file_identity(file.path) for file in tiles]).encode()
-    return hashlib.sha256(known).hexdigest()
-
-
-def _area_identity(target: Target) -> str:
-    """Digest over the area's polygons, as they lie in the map's CRS."""
-    assert target.area is not None
-    return hashlib.sha256(b"".join(p.wkb for p in target.area.polygons)).hexdigest()

@@ -245,13 +245,35 @@ class Footprint:
     def total_bytes(self, lattice: Lattice, height_px: int, width_px: int) -> int:
         """For blocks of that size, wherever they lie on the lattice."""
         stride, side = lattice.stride_px, lattice.window_px
-        down, across = (-(-(size_px + side - 1) // stride) for size_px in (height_px, width_px))
+        down, across = (_most_windows(lattice, size_px) for size_px in (height_px, width_px))
         halo_px = ((down - 1) * stride + side) * ((across - 1) * stride + side)
         inputs = (2 * self.input_bytes + self.widest_bytes) * halo_px
-        reach = -(-side // stride)
-        held = (reach - 1) * across + reach
-        logits = 4 * self.classes * side**2 * held
+        logits = self.logits_bytes(lattice, width_px)
         return round(inputs + logits + 2 * (self.layer_bytes + 1) * height_px * width_px)
+
+    def logits_bytes(self, lattice: Lattice, width_px: int) -> int:
+        """Of these, what a GPU holds in its memory: the windows' logits."""
+        reach = -(-lattice.window_px // lattice.stride_px)
+        held = (reach - 1) * _most_windows(lattice, width_px) + reach
+        return 4 * self.classes * lattice.window_px**2 * held
+
+
+def _most_windows(lattice: Lattice, size_px: int) -> int:
+    """Windows along an axis that share a pixel with so many, at most."""
+    return -(-(size_px + lattice.window_px - 1) // lattice.stride_px)
+
+
+def work_per_pixel(lattice: Lattice, block_px: int) -> float:
+    """Pixels that pass through the network for one of the map, far from the map's border.
+
+    Overlaps count, and windows that reach over a block's border, which its neighbour repeats: a
+    large window has less of the first and more of the second.
+    """
+    # Seen from a block, windows start at places one step apart, some at every of them.
+    step = math.gcd(lattice.stride_px, block_px)
+    before, after = -lattice.window_px + lattice.lead_px, block_px - 1 + lattice.lead_px
+    along = (after // step - before // step) * step / lattice.stride_px
+    return (along * lattice.window_px / block_px) ** 2
 
 
 def choose_block_px(footprint: Footprint, lattice: Lattice, budget: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bocage.errors import ConfigError
+from bocage.mapping.config import MapConfig
 from bocage.mapping.read import BlockInputs
 from bocage.sample import Series, day_offsets
 from bocage.series import SeriesConfig, usable_dates
@@ -145,6 +146,30 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={name}: this machine has no usable GPU. Use device=cpu.")
     return device
+
+
+GPU_BATCH = 8
+"""Windows per pass on a GPU, unless the configuration says otherwise."""
+
+
+def windows_together(config: MapConfig, device: torch.device) -> int:
+    """Windows per pass through the network."""
+    return config.batch_size or (1 if device.type == "cpu" else GPU_BATCH)
+
+
+def to_device(
+    inputs: dict[str, Any], device: torch.device, parts: Collection[str] | None = None
+) -> dict[str, Any]:
+    """The same inputs with their tensors on `device`, of `parts` only unless that is None.
+
+    What lies there already is not copied.
+    """
+    return {
+        key: {name: t.to(device, non_blocking=True) for name, t in part.items()}
+        if isinstance(part, dict) and (parts is None or key in parts)
+        else part
+        for key, part in inputs.items()
+    }
 
 
 class Predictor(Protocol):

@@ -58,7 +58,15 @@ def read_samples(path: Path, source: ClassMap, field: str | None = None) -> Vali
     lacking = int((shapely.is_missing(shapes) | shapely.is_empty(shapes)).sum())
     if lacking:
         raise DataError(f"{path}: {lacking} of {len(shapes)} points have no place. Remove them.")
-    if (shapely.get_type_id(shapes) != shapely.GeometryType.POINT).any():
+    # What QGIS and shapefiles write as the multipoint of one point is a point.
+    single = shapely.get_num_geometries(shapes) == 1
+    multiple = shapely.get_type_id(shapes) == shapely.GeometryType.MULTIPOINT
+    if (multiple & ~single).any():
+        raise DataError(
+            f"{path}: {int((multiple & ~single).sum())} of {len(shapes)} features hold several "
+            "points. Split them ('Multipart to singleparts' in QGIS)."
+        )
+    if not (multiple | (shapely.get_type_id(shapes) == shapely.GeometryType.POINT)).all():
         kinds = sorted({shape.geom_type for shape in shapes})
         raise DataError(f"{path}: a sample is of points; found {', '.join(kinds)}.")
     points = moved(path, frame, source.grid, "points")

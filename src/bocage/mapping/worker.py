@@ -25,17 +25,21 @@ from bocage.mapping.ensemble import averaged
 from bocage.mapping.job import Job
 from bocage.mapping.outputs import coverage_bits
 from bocage.mapping.plan import Block
-from bocage.mapping.predict import Predictor, batches, network_inputs, window_inputs
+from bocage.mapping.predict import (
+    Predictor,
+    batches,
+    network_inputs,
+    window_inputs,
+    windows_together,
+)
 from bocage.mapping.read import BlockInputs, block_coverage, read_block, windows_with_data
 from bocage.mapping.report import Clock, FailedBlock
 from bocage.mapping.workspace import Workspace, network_digest
 from bocage.mapping.write import write_block
+from bocage.memory import give_back_freed_memory, keep_freed_memory
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
-
-GPU_BATCH = 8
-"""Windows per pass on a GPU, unless the configuration says otherwise."""
 
 # What reading, the network and the numbers of one block may fail with; anything else is a defect
 # of this program, or the user's interrupt, and ends the run.
@@ -76,6 +80,8 @@ class Worker:
         self._job, self._config, self._work = assignment.job, assignment.config, assignment.work
         self._series = assignment.bundles[0].meta.series
         self.clock = Clock(device)
+        if device.type == "cpu":
+            keep_freed_memory()
         with self.clock.stage("start"):
             self._predictor = self._open(assignment.bundles, device)
         self._blender = Blender(self._job.plan.lattice, self._job.tasks, self._predictor.device)
@@ -152,9 +158,7 @@ class Worker:
             window_inputs(inputs, row, col, side, self._series)
             for row, col in windows_with_data(inputs, self._job.plan, block)
         )
-        together = self._config.batch_size or (
-            1 if self._predictor.device.type == "cpu" else GPU_BATCH
-        )
+        together = windows_together(self._config, self._predictor.device)
         count = 0
         for group in batches(windows, together, self._job.required):
             with self.clock.stage("prepare"):
@@ -169,6 +173,8 @@ class Worker:
             count += len(group)
         with self.clock.stage("blend"):
             results = self._blender.finish()
+        if self._predictor.device.type == "cpu":
+            give_back_freed_memory()
         layers: dict[str, NDArray[np.uint8]] = {}
         for layer in self._job.layers:
             if layer.product == "coverage":

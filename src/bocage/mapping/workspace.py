@@ -26,7 +26,7 @@ from torch import nn
 
 from bocage.errors import ConfigError, DataError
 from bocage.files import write_json
-from bocage.mapping.plan import Block
+from bocage.mapping.plan import Block, Lattice
 from bocage.mapping.report import MapReport
 
 Share = tuple[int, int]
@@ -34,6 +34,8 @@ Share = tuple[int, int]
 
 REPORT = "report.json"
 _PLAN = "plan.json"
+_ONLINE = "online"
+"""Of a request: versions that servers have told, as far as they did."""
 _TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}(\.\w+)*")
 """What `atomic_path` leaves of a file when the process is killed."""
 
@@ -191,6 +193,14 @@ def open_workspace(
     return work
 
 
+def planned_lattice(out: Path) -> Lattice | None:
+    """The lattice of the unfinished run that `out` holds; None if there is none."""
+    work = Workspace(out)
+    if work.finished or not (work.folder / _PLAN).is_file():
+        return None
+    return Lattice(**work.product["lattice"])
+
+
 def _write_once(target: Path, value: dict[str, Any]) -> None:
     """Write a file whole, unless another process has been faster."""
     ours = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
@@ -211,13 +221,36 @@ def _check_request(work: Workspace, request: dict[str, Any]) -> None:
     before = _read_json(work.folder / _PLAN)["request"]
     # As the file gives it back: tuples are lists there.
     now = json.loads(json.dumps(request))
-    changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    changed = sorted(k for k in {*before, *now} - {_ONLINE} if before.get(k) != now.get(k))
+    sources = _changed_sources(before, now)
+    if sources:
+        raise ConfigError(
+            f"{work.out}: since this unfinished run began, imagery has changed: "
+            f"{', '.join(sources)}. Old and new would stand side by side in one map. Bring back "
+            "what was there, or set overwrite=true to start anew."
+        )
     if changed:
         raise ConfigError(
             f"{work.out}: holds blocks of an unfinished run that differs in: {', '.join(changed)}. "
             "Repeat that run's command to go on with it, choose another folder, or set "
             "overwrite=true to start anew."
         )
+
+
+def _changed_sources(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Sources under the same names as before that are not what they were."""
+    names = [[file["path"] for file in request["files"]] for request in (before, now)]
+    if names[0] != names[1]:
+        return []
+    pairs = zip(before["files"], now["files"], strict=True)
+    found = [one["path"] for one, other in pairs if one != other]
+    if not found:
+        sensors = before["tiles"].keys() & now["tiles"].keys()
+        tiles = sorted(s for s in sensors if before["tiles"][s] != now["tiles"][s])
+        found = [f"files of {sensor}" for sensor in tiles]
+    # A server that is silent today has not changed anything.
+    versions, told = before.get(_ONLINE, {}), now[_ONLINE]
+    return found + sorted(a for a in versions.keys() & told.keys() if versions[a] != told[a])
 
 
 def check_folder(out: Path, request: dict[str, Any], stems: Sequence[str], overwrite: bool) -> None:
@@ -271,12 +304,3 @@ def network_digest(network: nn.Module) -> str:
         digest.update(f"{name} {plain.dtype} {tuple(plain.shape)};".encode())
         digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def file_identity(path: Path | str) -> dict[str, Any]:
-    """A file's path, size and time of change; only the path for what is no local file."""
-    local = Path(path)
-    if not local.is_file():
-        return {"path": str(path)}
-    stat = local.stat()
-    return {"path": str(local.resolve()), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}

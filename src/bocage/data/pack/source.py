@@ -16,7 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from bocage.errors import ConfigError, DataError
+from bocage.errors import DataError
+from bocage.imagery.connect import connect
 
 Ranges = Sequence[tuple[int, int]]
 """(offset, length) pairs."""
@@ -99,28 +100,18 @@ class ObjectStore:
     """Files of a bucket or of a web server that knows ranges. See `ByteSource`."""
 
     def __init__(self, address: str) -> None:
-        try:
-            import obstore
-            import obstore.store
-        except ImportError as error:
-            raise ConfigError(
-                f"{address}: reading from object storage needs obstore: pip install "
-                "'bocage[cloud]'."
-            ) from error
-        self._obstore: Any = obstore
         self._address = address.rstrip("/")
-        options = {
-            # An index may take minutes; a connection that is silent for half a minute is dead.
-            "timeout": timedelta(minutes=10),
-            "read_timeout": timedelta(seconds=30),
-            "connect_timeout": timedelta(seconds=10),
-            "allow_http": address.startswith("http://") or _allows_http(),
-        }
+        # An index may take minutes; a connection that is silent for half a minute is dead.
+        client = {"timeout": timedelta(minutes=10), "read_timeout": timedelta(seconds=30)}
         # Server errors and dropped connections are tried again.
         retry = {"max_retries": 5, "retry_timeout": timedelta(minutes=2)}
-        self._store = self._obstore.store.from_url(
-            self._address, client_options=options, retry_config=retry
-        )
+        try:
+            self._store = connect(self._address, client, retry)
+        except OSError as error:
+            raise _unreadable(self._address, error) from error
+        import obstore
+
+        self._obstore: Any = obstore
 
     def ranges(self, name: str, ranges: Ranges) -> list[memoryview]:
         """See `ByteSource`; ranges go out together, neighbours as one."""
@@ -148,11 +139,6 @@ class ObjectStore:
     def describe(self, name: str) -> str:
         """See `ByteSource`."""
         return f"{self._address}/{name}"
-
-
-def _allows_http() -> bool:
-    """Whether the environment allows an unencrypted endpoint; options given would replace it."""
-    return os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
 
 
 @lru_cache(maxsize=8)
