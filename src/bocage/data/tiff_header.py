@@ -23,6 +23,9 @@ _TYPES = {1: "u1", 2: "S1", 3: "u2", 4: "u4", 11: "f4", 12: "f8", 16: "u8"}
 """Types of tag values that matter here; others (rationals, …) are passed over."""
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _MOST_TAGS = 4096
+# By version, classic and Big TIFF: how the first directory's place and its number of entries are
+# written, and how many bytes of a value stand in its entry.
+_VERSIONS = {42: ("I", "H", 4), 43: ("Q", "Q", 8)}
 
 
 class NotPlainError(DataError):
@@ -83,20 +86,14 @@ def _one(tags: dict[int, NDArray[Any]], tag: int, default: int = 1) -> int:
 def _directory(data: bytes) -> dict[int, NDArray[Any]]:
     order = {b"II": "<", b"MM": ">"}[data[:2]]
     (version,) = struct.unpack_from(f"{order}H", data, 2)
-    if version == 42:
-        (start,) = struct.unpack_from(f"{order}I", data, 4)
-        (count,) = struct.unpack_from(f"{order}H", data, start)
-        entry = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("n", f"{order}u4"),
-                          ("at", f"{order}u4")])  # fmt: skip
-        first, inline = start + 2, 4
-    elif version == 43:
-        (start,) = struct.unpack_from(f"{order}Q", data, 8)
-        (count,) = struct.unpack_from(f"{order}Q", data, start)
-        entry = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("n", f"{order}u8"),
-                          ("at", f"{order}u8")])  # fmt: skip
-        first, inline = start + 8, 8
-    else:
+    if version not in _VERSIONS:
         raise NotPlainError(f"version {version} of TIFF is not known")
+    pointer, counter, inline = _VERSIONS[version]
+    (start,) = struct.unpack_from(f"{order}{pointer}", data, inline)
+    (count,) = struct.unpack_from(f"{order}{counter}", data, start)
+    wide = f"{order}u{inline}"
+    entry = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("n", wide), ("at", wide)])
+    first = start + struct.calcsize(f"{order}{counter}")
     if count > _MOST_TAGS:
         raise NotPlainError(f"{count} tags")
     tags = {}
