@@ -16,7 +16,10 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -35,6 +38,8 @@ _P0, _P1 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3)
 _P2, _P3 = np.float32(8.3334519073e-3), np.float32(4.1665795894e-2)
 _P4, _P5 = np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
 _LEAST = np.float32(-87.0)  # e^-87 is the smallest float32 that is no subnormal number
+_LINE = 16
+"""Numbers in a cache line."""
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
@@ -111,6 +116,27 @@ def _reduction() -> Any:
         return numba.njit(signature, nogil=True)(_reduce)
 
 
+def _ask_for_line(_typing: Any, array: Any, place: Any) -> Any:
+    """Fetch the cache line of `array`'s number `place`, counted as it lies in memory."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        known = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        ask = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]  # numba's
+            builder.module, known, "llvm.prefetch.p0"
+        )
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        # To be read, kept near, data and no instructions.
+        builder.call(ask, [address, number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate
+
+
+_prefetch: Any = intrinsic(_ask_for_line)  # what it asks for may lie beyond the array
+
+
 @numba.njit
 def _average_first(
     windows: Any, count: Any, corners: Any, y: Any, down: Any, across: Any, scored: Any, mean: Any
@@ -120,9 +146,14 @@ def _average_first(
     weight = np.empty(width, np.float32)
     for i in range(count):
         logits, row, col = windows[i], corners[i, 0] + y, corners[i, 1]
+        side = logits.shape[2]
         for x in range(width):
             weight[x] = down[i, y] * across[i, x]
         for k in range(len(scored)):
+            # A row is too short for the processor to see a pattern, and the next one far away.
+            start = (scored[k] * side + row + 1) * side + col
+            for x in range(0, width, _LINE):
+                _prefetch(logits, start + x)
             values, target = logits[scored[k], row, col : col + width], mean[k]
             if count == 1:
                 for x in range(width):

@@ -19,7 +19,9 @@ from tifffile import TiffFile, TiffFileError
 
 from bocage.errors import DataError
 from bocage.files import atomic_path, write_text
+from bocage.mapping.mosaic import block_levels, write_mosaic
 from bocage.mapping.outputs import Layer
+from bocage.mapping.overviews import with_overviews
 from bocage.mapping.plan import BLOCK_STEP_PX, Block
 from bocage.rasters import GDAL_OPTIONS, Grid
 
@@ -29,14 +31,20 @@ _WRITING = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": GDAL_OPTIONS["GDAL_CACHEM
 def write_block(
     target: Path, array: NDArray[np.uint8], layer: Layer, grid: Grid, block: Block
 ) -> None:
-    """Write one block, (H, W) or (C, H, W), as a GeoTIFF of its own georeference, atomically."""
-    bands_CHW = array.reshape(-1, *block.shape)
+    """Write one block, (H, W) or (C, H, W), atomically.
+
+    A GeoTIFF of the block's own georeference with all that the overviews of `grid`, the whole map,
+    need of it (`bocage.mapping.overviews`).
+    """
+    average = layer.overviews == "average"
+    levels = len(block_levels(grid))
+    bands_CHW = with_overviews(array.reshape(-1, *block.shape), levels, layer.nodata, average)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "dtype": "uint8",
-        "count": len(bands_CHW),
-        "height": block.shape[0],
-        "width": block.shape[1],
+        "count": bands_CHW.shape[0],
+        "height": bands_CHW.shape[1],
+        "width": bands_CHW.shape[2],
         "crs": grid.crs,
         "transform": grid.transform @ rasterio.Affine.translation(block.col0, block.row0),
         "nodata": layer.nodata,
@@ -60,12 +68,11 @@ def write_cog(
 ) -> None:
     """Join block files into one Cloud-Optimised GeoTIFF, atomically.
 
-    Where a block is missing the map is nodata. `scratch` is a folder for the virtual mosaic.
+    Where a block is missing the map is nodata. `scratch` is a folder for the virtual mosaics.
     Class names go into the file's metadata, and beside it into GDAL's `.aux.xml`, the only place
     from which GIS programs take them for their legend.
     """
-    mosaic = scratch / f"{layer.stem}.vrt"
-    write_text(mosaic, _mosaic_xml(layer, grid, parts))
+    mosaic = write_mosaic(scratch, layer, grid, parts)
     with _gdal_errors(target):
         with atomic_path(target) as temporary, rasterio.Env(**_WRITING):
             rasterio.shutil.copy(mosaic, temporary, driver="COG", **cog_options(layer))
@@ -81,7 +88,6 @@ def cog_options(layer: Layer) -> dict[str, Any]:
         "compress": "deflate",  # every reader has it, ZSTD not
         # Probabilities are noise to a compressor: effort doubles the time and saves a hundredth.
         "level": 6 if layer.classes else 1,
-        "overview_resampling": layer.overviews,
         "overview_compress": "deflate",
         "bigtiff": "IF_SAFER",
         "num_threads": "ALL_CPUS",
@@ -117,65 +123,6 @@ def _gdal_errors(target: Path) -> Iterator[None]:
             f"{target}: could not be written ({error}). Check free space and permissions, then "
             "run the same command again."
         ) from error
-
-
-def _mosaic_xml(layer: Layer, grid: Grid, parts: Sequence[tuple[Block, Path]]) -> str:
-    """GDAL's virtual mosaic of the block files, with all that the final file shall say."""
-    root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
-    assert grid.crs is not None
-    ET.SubElement(root, "SRS").text = grid.crs.to_wkt()
-    ET.SubElement(root, "GeoTransform").text = ", ".join(map(repr, grid.transform.to_gdal()))
-    metadata = ET.SubElement(root, "Metadata")
-    for key, value in layer.tags.items():
-        ET.SubElement(metadata, "MDI", key=key).text = value
-    for number, text in enumerate(layer.bands, start=1):
-        _add_band(root, layer, number, text, parts)
-    return ET.tostring(root, encoding="unicode")
-
-
-def _add_band(
-    root: ET.Element, layer: Layer, number: int, text: str, parts: Sequence[tuple[Block, Path]]
-) -> None:
-    band = ET.SubElement(root, "VRTRasterBand", dataType="Byte", band=str(number))
-    names = ET.SubElement(band, "Metadata")
-    for class_id, name in layer.classes.items():
-        ET.SubElement(names, "MDI", key=f"class_{class_id}").text = name
-    ET.SubElement(band, "Description").text = text
-    ET.SubElement(band, "NoDataValue").text = str(layer.nodata)
-    if layer.classes:
-        ET.SubElement(band, "ColorInterp").text = "Palette"
-        table = ET.SubElement(band, "ColorTable")
-        for value in range(256):
-            red, green, blue, alpha = layer.colors.get(value, (0, 0, 0, 0))
-            ET.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(alpha))
-    else:
-        ET.SubElement(band, "ColorInterp").text = "Gray"
-        ET.SubElement(band, "Offset").text = "0"
-        ET.SubElement(band, "Scale").text = repr(layer.scale)
-    for block, path in parts:
-        height, width = (str(side) for side in block.shape)
-        source = ET.SubElement(band, "SimpleSource")
-        ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = path.name
-        ET.SubElement(source, "SourceBand").text = str(number)
-        # The properties spare GDAL from opening every block to learn its size.
-        ET.SubElement(
-            source,
-            "SourceProperties",
-            RasterXSize=width,
-            RasterYSize=height,
-            DataType="Byte",
-            BlockXSize=str(BLOCK_STEP_PX),
-            BlockYSize=str(BLOCK_STEP_PX),
-        )
-        ET.SubElement(source, "SrcRect", xOff="0", yOff="0", xSize=width, ySize=height)
-        ET.SubElement(
-            source,
-            "DstRect",
-            xOff=str(block.col0),
-            yOff=str(block.row0),
-            xSize=width,
-            ySize=height,
-        )
 
 
 def _category_xml(layer: Layer) -> str:

@@ -1,0 +1,121 @@
+"""A block with its smaller pictures, on one canvas.
+
+The block stands at the top left, filled up with nodata to whole tiles; below it, from left to
+right, its halves:
+
+    +---------------+
+    |               |
+    |     block     |
+    |               |
+    +-------+---+-+-+
+    |   2   | 4 |8| |
+    |       +---+-+ |
+    +-------+-------+
+
+Made of each block by itself they cost time beside the network's, on every machine at once, and none
+at the end. GDAL would do it several times slower, and let nobody else work meanwhile.
+
+Legend: C bands, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from bocage.mapping.plan import BLOCK_STEP_PX
+
+
+class Place(NamedTuple):
+    """Where a picture lies on the canvas, and how large it is."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+
+def canvas_shape(shape: tuple[int, int], levels: int) -> tuple[int, int]:
+    """Height and width of the canvas of a block of `shape` with so many smaller pictures."""
+    height, width = (-(-side // BLOCK_STEP_PX) * BLOCK_STEP_PX for side in shape)
+    return (height + height // 2 if levels else height), width
+
+
+def places(shape: tuple[int, int], levels: int) -> Iterator[Place]:
+    """Of the block itself and of its pictures, each half as large as the one before.
+
+    They fit side by side as long as 2^levels is at most `BLOCK_STEP_PX`.
+    """
+    height, width = shape
+    yield Place(0, 0, height, width)
+    top, across = canvas_shape(shape, 0)
+    left = 0
+    for level in range(1, levels + 1):
+        height, width = (-(-side // 2) for side in (height, width))
+        yield Place(top, left, height, width)
+        left += across >> level
+
+
+def with_overviews(
+    block_CHW: NDArray[np.uint8], levels: int, nodata: int, average: bool
+) -> NDArray[np.uint8]:
+    """The canvas (C, H', W') of a block.
+
+    A pixel of a smaller picture is the mean of the four before it, or the most frequent of them
+    (of equally frequent ones the first in reading order); `nodata` counts only where all four are.
+    """
+    bands, shape = len(block_CHW), (block_CHW.shape[1], block_CHW.shape[2])
+    canvas = np.full((bands, *canvas_shape(shape, levels)), nodata, np.uint8)
+    halve = _halving()
+    for band_HW, canvas_HW in zip(block_CHW, canvas, strict=True):
+        views = [canvas_HW[p.row : p.row + p.height, p.col : p.col + p.width]
+                 for p in places(shape, levels)]  # fmt: skip
+        views[0][:] = band_HW
+        for large, small in itertools.pairwise(views):
+            halve(large, small, nodata, average)
+    return canvas
+
+
+@functools.cache
+def _halving() -> Any:
+    """`_halve`, compiled and kept on disk for later processes; other threads run beside it."""
+    plane = types.uint8[:, :]
+    signature = types.void(plane, plane, types.uint8, types.boolean)
+    try:
+        return numba.njit(signature, nogil=True, cache=True)(_halve)
+    except (RuntimeError, OSError):  # nowhere to keep it: no home, or a full disk
+        return numba.njit(signature, nogil=True)(_halve)
+
+
+def _halve(large: Any, small: Any, nodata: Any, average: Any) -> None:
+    height, width = large.shape
+    for y in range(small.shape[0]):
+        # Beyond the edge the last pixel counts again; twice or four times, it changes nothing.
+        above, below = large[2 * y], large[min(2 * y + 1, height - 1)]
+        for x in range(small.shape[1]):
+            left, right = 2 * x, min(2 * x + 1, width - 1)
+            a, b, c, d = above[left], above[right], below[left], below[right]
+            if a == b and a == c and a == d:
+                small[y, x] = a
+            elif average:
+                total, count = 0, 0
+                for value in (a, b, c, d):
+                    if value != nodata:
+                        total += value
+                        count += 1
+                small[y, x] = (2 * total + count) // (2 * count)
+            else:
+                best, most = nodata, 0
+                for value in (a, b, c, d):
+                    if value != nodata:
+                        votes = (value == a) + (value == b) + (value == c) + (value == d)
+                        if votes > most:
+                            best, most = value, votes
+                small[y, x] = best
