@@ -7,6 +7,7 @@ gigabytes in a few bytes costs nothing.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,9 @@ GDAL_OPTIONS: dict[str, Any] = {
     # Bytes. Left alone, GDAL keeps decoded tiles of up to a twentieth of the machine's memory.
     "GDAL_CACHEMAX": 128 * 2**20,
 }
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Where Amazon's own tools, and obstore, look for storage other than Amazon's."""
 
 _INSIDE = re.compile(r'(?:NETCDF|HDF5):"?([^"]+?)"?:[^:]+', re.IGNORECASE)
 """A variable of a file, as GDAL writes it: NETCDF:"cube.nc":B02."""
@@ -90,7 +94,7 @@ def open_raster(path: Path | str) -> Iterator[DatasetReader]:
                 f"{path}: this is a Git LFS pointer, not an image. Fetch the content with "
                 "'git lfs pull'."
             )
-    with rasterio.Env(**GDAL_OPTIONS):
+    with rasterio.Env(**GDAL_OPTIONS, **_endpoint()):
         try:
             with rasterio.open(location) as dataset:
                 yield dataset
@@ -104,6 +108,19 @@ def open_raster(path: Path | str) -> Iterator[DatasetReader]:
                     "S3 AWS_…, or AWS_NO_SIGN_REQUEST=YES where everybody may read)."
                 )
             raise DataError(f"{path}: cannot be read as a raster ({reason}). {remedy}") from error
+
+
+def _endpoint() -> dict[str, str]:
+    """In GDAL's words what other tools take from `_ENDPOINTS`, unless it is told itself."""
+    named = next((url for name in _ENDPOINTS if (url := os.environ.get(name, "").strip())), "")
+    if not named or os.environ.get("AWS_S3_ENDPOINT", "").strip():
+        return {}
+    scheme, _, host = named.rpartition("://")
+    return {
+        "AWS_S3_ENDPOINT": host.rstrip("/"),
+        "AWS_HTTPS": "NO" if scheme == "http" else "YES",
+        "AWS_VIRTUAL_HOSTING": os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE"),
+    }
 
 
 def read_bands(

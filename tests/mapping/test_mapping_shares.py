@@ -13,6 +13,7 @@ import torch
 from mapping_stubs import Moody, aerial, bundle, read_map, write_raster
 
 from bocage.errors import ConfigError, DataError
+from bocage.files import write_json
 from bocage.mapping import MapConfig, Source, map_area, merge_shares
 from bocage.mapping import finish as finish_module
 from bocage.mapping import workspace as workspace_module
@@ -336,3 +337,19 @@ def test_an_address_where_no_cluster_is(tmp_path: Path, sources):
         map_area(
             bundle(Moody()), sources, tmp_path / "out", CONFIG, engine="ray", address="127.0.0.1:1"
         )
+
+
+@pytest.mark.unit
+def test_a_share_that_ends_as_the_map_is_finished_leaves_nothing(tmp_path: Path, monkeypatch):
+    """The folder of blocks goes while the share looks, and is not made anew."""
+    work = workspace_module.Workspace(tmp_path)
+    work.folder.mkdir()
+
+    def write_late(target: Path, value: object) -> None:
+        work.folder.rmdir()
+        write_json(target, value)
+
+    monkeypatch.setattr(workspace_module, "write_json", write_late)
+    with pytest.raises(DataError, match=r"was finished while share 1/2 was at work"):
+        work.declare((1, 2), {})
+    assert not work.folder.exists()

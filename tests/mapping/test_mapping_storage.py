@@ -1,6 +1,7 @@
 """Imagery in object storage: read where it lies, or refused in words that name what is wrong."""
 
 import json
+import os
 import signal
 import socket
 import sys
@@ -201,6 +202,17 @@ def test_a_listing_that_breaks_is_no_shorter_list(buckets, store, status: int, p
         (buckets / bucket / "tiles" / f"{name}.tif").write_bytes(b"II")
     with pytest.raises(DataError, match=r"nothing can be listed there \(SlowDown\)"):
         locate(f"s3://{bucket}/{path}")
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+def test_the_endpoint_of_other_tools_is_read_from_too(store, monkeypatch, name: str) -> None:
+    monkeypatch.setenv(name, f"http://{os.environ['AWS_S3_ENDPOINT']}/")
+    for gdals in ("AWS_S3_ENDPOINT", "AWS_HTTPS", "AWS_VIRTUAL_HOSTING"):
+        monkeypatch.delenv(gdals)
+    tiles = inspect(Source("aerial", "s3://imagery/tiles/")).raster
+    assert isinstance(tiles, Mosaic)
+    assert tiles.grid.width == 4 * SIDE
+    assert inspect(Source("aerial", "s3://imagery/whole.tif")).raster.grid.width == 4 * SIDE
 
 
 @pytest.fixture

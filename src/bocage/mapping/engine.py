@@ -4,14 +4,15 @@ Working memory of a process, whatever the area: with b the block's side, w the w
 stride in pixels of the map, n = ⌈(b + w) / s⌉ windows to a side, which cover h = (n - 1) s + w
 pixels (about b + 2 w - s), and K classes of all tasks, scored or not,
 
-    (2 I + J) h²  +  4 K w² (n (q - 1) + q)  +  2 (L + 1) b²  +  128 MiB  +  network
+    (2 I + J) h²  +  4 K w² (n (q - 1) + q)  +  2 (L + 2) b²  +  128 MiB  +  network
 
 bytes. I are the inputs per pixel of the map, for every sensor T (C m + 1) / r² with T dates (or 1)
 of C bands of m bytes and a mask of holes, on pixels of r map pixels; a snow and cloud mask adds 4 T
 / r². They are held of this block and of the next one, which is read meanwhile; J is the largest
 sensor's part, held twice while it is read. Of windows, whose logits are kept whole (on a GPU in its
 memory), q - 1 rows and q windows are held, where q = ⌈w / s⌉ rows reach a pixel; L bytes per pixel
-are written, held of this block with what is wanted of it and of the one before; GDAL keeps tiles. A
+are written, held of this block with what is wanted of it and of the one before, and of one band as
+it is written with its overviews; GDAL keeps tiles. A
 sensor that has to be resampled needs up to 256 MiB more while it is read, and a batch of more than
 one window the logits of the others; glibc may keep 100 MB of what was freed. Unless it is given, b
 is the largest of 512 to 4096 for which all this but the last two terms stays within 4 GiB.
@@ -36,7 +37,7 @@ from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import check_members
 from bocage.mapping.finish import Told, finish_map, make_report, product_of
 from bocage.mapping.job import memory_bytes, prepare
-from bocage.mapping.on_ray import choose_crew, map_on_ray
+from bocage.mapping.on_ray import PROCESS_BYTES, choose_crew, map_on_ray
 from bocage.mapping.plan import Block
 from bocage.mapping.processes import map_in_processes
 from bocage.mapping.report import FailedBlock, MapReport
@@ -108,7 +109,8 @@ def map_area(
         outcomes_of: _Hands = functools.partial(_map_here, device)
         if engine == "ray":
             ray = stack.enter_context(ray_cluster(address))
-            crew = choose_crew(ray.nodes(), config, memory_bytes(job) + _weight_bytes(bundles))
+            needed = PROCESS_BYTES + memory_bytes(job) + _weight_bytes(bundles)
+            crew = choose_crew(ray.nodes(), config, needed)
             device, outcomes_of = crew.device, functools.partial(map_on_ray, ray, crew)
         request = plan_record(job, bundles, sources, config)
         product = product_of(job, config, describe_models(bundles, weights, out))

@@ -2,7 +2,8 @@
 
 All machines see the sources and the output folder under the same paths. An actor that is lost is
 replaced; the blocks that it was at are given out again, alone. Each asks Ray for the memory that
-it needs by the formula of `bocage.mapping.engine`, so that no machine gets more than it can hold.
+it needs by the formula of `bocage.mapping.engine` and for what an interpreter takes, but not for
+what lies between the network's layers, which nothing tells beforehand.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from bocage.mapping.worker import Assignment, Outcome, Worker
 
 _TOGETHER = 4
 """Blocks that an actor is given at once, so that it can read the next while it computes."""
+PROCESS_BYTES = 600 * 10**6
+"""What a process takes before it does anything: torch and its libraries."""
 _PATIENCE_S = 600.0
 """What the first actor gets to start, before the cluster counts as taken by others."""
 
@@ -150,6 +153,11 @@ def map_on_ray(
             yield from handout.lost(blocks, reason)
             start()
             continue
+        except errors.RayError as error:
+            raise DataError(
+                f"the Ray cluster could not go on ({str(error)[:500]}). Finished blocks are kept: "
+                "repeat the command."
+            ) from error
         idle.append(actor)
         if opened is not None:
             unopened = 0

@@ -15,7 +15,7 @@ right, its halves:
 Made of each block by itself they cost time beside the network's, on every machine at once, and none
 at the end. GDAL would do it several times slower, and let nobody else work meanwhile.
 
-Legend: C bands, H x W pixels.
+Legend: H x W pixels of the block, H' x W' of the canvas.
 """
 
 from __future__ import annotations
@@ -64,23 +64,24 @@ def places(shape: tuple[int, int], levels: int) -> Iterator[Place]:
 
 
 def with_overviews(
-    block_CHW: NDArray[np.uint8], levels: int, nodata: int, average: bool
+    block_HW: NDArray[np.uint8], levels: int, nodata: int, average: bool
 ) -> NDArray[np.uint8]:
-    """The canvas (C, H', W') of a block.
+    """The canvas (H', W') of a block.
 
     A pixel of a smaller picture is the mean of the four before it, or the most frequent of them
     (of equally frequent ones the first in reading order); `nodata` counts only where all four are.
     """
-    bands, shape = len(block_CHW), (block_CHW.shape[1], block_CHW.shape[2])
-    canvas = np.full((bands, *canvas_shape(shape, levels)), nodata, np.uint8)
+    height, width = block_HW.shape
+    canvas_HW = np.full(canvas_shape((height, width), levels), nodata, np.uint8)
+    pictures = [
+        canvas_HW[place.row : place.row + place.height, place.col : place.col + place.width]
+        for place in places((height, width), levels)
+    ]
+    pictures[0][:] = block_HW
     halve = _halving()
-    for band_HW, canvas_HW in zip(block_CHW, canvas, strict=True):
-        views = [canvas_HW[p.row : p.row + p.height, p.col : p.col + p.width]
-                 for p in places(shape, levels)]  # fmt: skip
-        views[0][:] = band_HW
-        for large, small in itertools.pairwise(views):
-            halve(large, small, nodata, average)
-    return canvas
+    for large, small in itertools.pairwise(pictures):
+        halve(large, small, nodata, average)
+    return canvas_HW
 
 
 @functools.cache

@@ -249,7 +249,7 @@ class Footprint:
         halo_px = ((down - 1) * stride + side) * ((across - 1) * stride + side)
         inputs = (2 * self.input_bytes + self.widest_bytes) * halo_px
         logits = self.logits_bytes(lattice, width_px)
-        return round(inputs + logits + 2 * (self.layer_bytes + 1) * height_px * width_px)
+        return round(inputs + logits + 2 * (self.layer_bytes + 2) * height_px * width_px)
 
     def logits_bytes(self, lattice: Lattice, width_px: int) -> int:
         """Of these, what a GPU holds in its memory: the windows' logits."""

@@ -40,6 +40,9 @@ class Layers:
         """What the task wants, all nodata."""
 
         def layer(*size: int) -> Tensor:
+            if device.type == "cpu":
+                # Numpy asks for large pages of memory, and touches one where torch does 512.
+                return torch.from_numpy(np.full(size, NODATA, np.uint8))
             return torch.full(size, NODATA, dtype=torch.uint8, device=device)
 
         wanted = len(task.probabilities)

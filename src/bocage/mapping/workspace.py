@@ -10,6 +10,7 @@ removed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -96,11 +97,18 @@ class Workspace:
 
     def declare(self, share: Share, told: dict[str, Any]) -> None:
         """Write what one share of the work tells about itself."""
-        if not self.folder.is_dir():
-            raise DataError(
-                f"{self.out}: the map was finished while share {share[0]}/{share[1]} was at work."
-            )
-        write_json(self.folder / f"share-{share[0]:04d}-of-{share[1]:04d}.json", told)
+        path = self.folder / f"share-{share[0]:04d}-of-{share[1]:04d}.json"
+        if self.folder.is_dir():
+            write_json(path, told)
+            if (self.folder / _PLAN).is_file():
+                return
+            # Removed between the two: what was written has made the folder anew.
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()
+        raise DataError(
+            f"{self.out}: the map was finished while share {share[0]}/{share[1]} was at work."
+        )
 
     def declared(self) -> list[dict[str, Any]]:
         """What all shares have told."""

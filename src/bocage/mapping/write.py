@@ -21,7 +21,7 @@ from bocage.errors import DataError
 from bocage.files import atomic_path, write_text
 from bocage.mapping.mosaic import block_levels, write_mosaic
 from bocage.mapping.outputs import Layer
-from bocage.mapping.overviews import with_overviews
+from bocage.mapping.overviews import canvas_shape, with_overviews
 from bocage.mapping.plan import BLOCK_STEP_PX, Block
 from bocage.rasters import GDAL_OPTIONS, Grid
 
@@ -36,15 +36,15 @@ def write_block(
     A GeoTIFF of the block's own georeference with all that the overviews of `grid`, the whole map,
     need of it (`bocage.mapping.overviews`).
     """
-    average = layer.overviews == "average"
-    levels = len(block_levels(grid))
-    bands_CHW = with_overviews(array.reshape(-1, *block.shape), levels, layer.nodata, average)
+    bands_CHW = array.reshape(-1, *block.shape)
+    levels, average = len(block_levels(grid)), layer.overviews == "average"
+    height, width = canvas_shape(block.shape, levels)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "dtype": "uint8",
-        "count": bands_CHW.shape[0],
-        "height": bands_CHW.shape[1],
-        "width": bands_CHW.shape[2],
+        "count": len(bands_CHW),
+        "height": height,
+        "width": width,
         "crs": grid.crs,
         "transform": grid.transform @ rasterio.Affine.translation(block.col0, block.row0),
         "nodata": layer.nodata,
@@ -58,7 +58,8 @@ def write_block(
     # In memory first: on a full disk GDAL closes a truncated file without an error.
     with _gdal_errors(target), MemoryFile() as memory:
         with memory.open(**profile) as dataset:
-            dataset.write(bands_CHW)
+            for number, band_HW in enumerate(bands_CHW, start=1):
+                dataset.write(with_overviews(band_HW, levels, layer.nodata, average), number)
         with atomic_path(target) as temporary:
             temporary.write_bytes(memory.getbuffer())
 
