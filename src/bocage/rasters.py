@@ -116,9 +116,10 @@ def _endpoint() -> dict[str, str]:
     if not named or os.environ.get("AWS_S3_ENDPOINT", "").strip():
         return {}
     scheme, _, host = named.rpartition("://")
+    secure = {"http": "NO", "https": "YES"}.get(scheme) or os.environ.get("AWS_HTTPS", "YES")
     return {
         "AWS_S3_ENDPOINT": host.rstrip("/"),
-        "AWS_HTTPS": "NO" if scheme == "http" else "YES",
+        "AWS_HTTPS": secure,
         "AWS_VIRTUAL_HOSTING": os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE"),
     }
 

@@ -126,6 +126,9 @@ def test_from_shares_to_hectares(tmp_path: Path, photo: Path, bocage: Callable[.
 
     polygons = tmp_path / "cover.gpkg"
     assert bocage("map", "polygons", cover, "-o", polygons).code == 0
+    shares = bocage("map", "polygons", out / "cover_confidence.tif", "-o", tmp_path / "no.gpkg")
+    assert shares.code == 1
+    assert "holds shares, not class ids" in " ".join(shares.err.split())
     drawn = gpd.read_file(polygons)
     for class_id in range(3):
         area_m2 = drawn[drawn["class_id"] == class_id].area.sum()

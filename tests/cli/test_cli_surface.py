@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+from rich.text import Text
 from typer.main import get_command
 
 from bocage.cli.app import app
@@ -93,6 +94,14 @@ def test_no_command_is_missing_from_the_list() -> None:
         for name in inner.commands
     }
     assert found == set(SURFACE)
+
+
+@pytest.mark.parametrize("path", SURFACE)
+def test_every_help_is_shown_whole(path: str) -> None:
+    """Words in square brackets are rich's markup, which leaves them out."""
+    for parameter in _command(path).params:
+        help_text = getattr(parameter, "help", None) or ""
+        assert Text.from_markup(help_text).plain == help_text, parameter.name
 
 
 @pytest.mark.parametrize("path", SURFACE)

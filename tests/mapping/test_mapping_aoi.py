@@ -244,3 +244,52 @@ def test_a_grid_over_a_pole_or_a_world_is_refused_or_told(tmp_path: Path) -> Non
     made = bundle(network, ("AERIAL_RGBI", "DEM_ELEV"))
     map_area(made, [Source("aerial", across), Source("elevation", east)], tmp_path / "c")
     assert all(call["valid"]["DEM_ELEV"].all() for call in network.calls)
+
+
+@pytest.mark.integration
+def test_edges_through_pixels_are_decided_once_for_all(tmp_path: Path) -> None:
+    """Whatever the blocks, and for areas that share the edge: every pixel is in one of the two."""
+    side, pixel = 1300, 0.2
+    photo = Source("aerial", write_raster(tmp_path / "a.tif", aerial(side, side)))
+    left, top = ORIGIN[0] + 0.1, ORIGIN[1] - 0.1  # the centre of the first pixel
+    right, bottom = left + pixel * 1299, top - pixel * 1299
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    middle = [(left + pixel * 433, top), (left + pixel * 866, bottom)]
+    halves = [
+        [corners[0], middle[0], middle[1], corners[3]],
+        [middle[0], corners[1], corners[2], middle[1]],
+    ]
+    seen = np.zeros((side, side), int)
+    for number, ring in enumerate(halves):
+        area = tmp_path / f"{number}.gpkg"
+        geopandas.GeoSeries([shapely.Polygon(ring)], crs=CRS).to_file(area)
+        kept = []
+        for block_px in (512, 1024, 1536):
+            out = tmp_path / f"{number}-{block_px}"
+            config = MapConfig(aoi=str(area), block_px=block_px, window_px=128, overlap_px=0)
+            report = map_area(bundle(ByValue()), [photo], out, config)
+            with rasterio.open(report.maps["cover"]) as dataset:
+                kept.append(dataset.read(1))
+                col, row = (
+                    round(v)
+                    for v in ~from_origin(*ORIGIN, pixel, pixel) @ dataset.transform @ (0, 0)
+                )
+        for other in kept[1:]:
+            np.testing.assert_array_equal(kept[0], other)
+        height, width = kept[0].shape
+        seen[row : row + height, col : col + width] += kept[0] != 255
+    assert (seen[1:-1, 1:-1] == 1).all()
+    assert seen.max() == 1
+
+
+@pytest.mark.integration
+def test_areas_that_miss_the_bounds_or_every_pixel_are_named(tmp_path: Path, photo: Source) -> None:
+    x, y = ORIGIN[0] + 8.02, ORIGIN[1] - 8.02
+    area = tmp_path / "small.gpkg"
+    geopandas.GeoSeries([shapely.box(x, y - 0.04, x + 0.04, y)], crs=CRS).to_file(area)
+    with pytest.raises(ConfigError, match="no pixel has its centre in the area"):
+        map_area(bundle(ByValue()), [photo], tmp_path / "out", MapConfig(aoi=str(area)))
+    bounds = (ORIGIN[0] + 20, ORIGIN[1] - 30, ORIGIN[0] + 30, ORIGIN[1] - 20)
+    config = MapConfig(aoi=str(area), bounds=bounds)
+    with pytest.raises(ConfigError, match=r"none of the area is within bounds"):
+        map_area(bundle(ByValue()), [photo], tmp_path / "out", config)

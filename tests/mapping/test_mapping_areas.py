@@ -318,11 +318,17 @@ def test_what_cannot_be_counted_is_refused(tmp_path: Path) -> None:
     write_raster(tmp_path / "empty.tif", np.full((1, 4, 4), 255, np.uint8), nodata=255)
     refused(1, "projected CRS", tmp_path / "deg.tif", "-o", out)
     refused(1, "one of uint8", tmp_path / "float.tif", "-o", out)
+    with rasterio.open(
+        write_raster(tmp_path / "share.tif", np.zeros((1, 4, 4), np.uint8)), "r+"
+    ) as f:
+        f.scales = (1 / 254,)
+    refused(1, "holds shares, not class ids", tmp_path / "share.tif", "-o", out)
     refused(1, "every pixel is nodata", tmp_path / "empty.tif", "-o", out)
     refused(2, "unknown format '.txt'", source, "-o", tmp_path / "out.txt")
     refused(2, "give --zones", source, "-o", tmp_path / "out.gpkg")
     refused(2, "--zones-layer belongs", source, "--zones-layer", "x", "-o", out)
     refused(2, "share between 0 and 1", source, "--confidence-level", 95, "-o", out)
+    refused(2, "level 0.5 has no effect", source, "--confidence-level", 0.5, "-o", out)
     refused(2, "unknown field 'name'", source, "--zones", f"{good}:name", "-o", out)
     refused(2, "unknown layer 'x'", source, "--zones", good, "--zones-layer", "x", "-o", out)
     refused(1, "no such file", source, "--zones", tmp_path / "gone.gpkg", "-o", out)

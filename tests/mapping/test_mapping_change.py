@@ -211,4 +211,8 @@ def test_the_command_tells_how_much_changed(tmp_path: Path) -> None:
     assert result.code == 0, result.err
     assert "0.04 of 1.00 ha changed (4.00 %)" in result.out
     assert run_map(*words, "--min-confidence", 2).code == 2
+    pixel = run_map(*words, "--min-area", 4)  # 4.000001 is a pixel too: sizes are rounded so
+    assert (pixel.code, "min_area_m2=4 has no effect" in " ".join(pixel.err.split())) == (2, True)
+    assert run_map(*words, "--min-area", 4.000001).code == 2
+    assert run_map(*words, "--min-area", 4.1).code == 0
     assert run_map(*words, "--zones-layer", "x").code == 2

@@ -55,7 +55,26 @@ def test_a_class_that_nobody_validated_could_be_anything() -> None:
     assert np.isnan(estimate.users_K[1])
     full, (low, high) = stratified(COUNTS, WEIGHTS, 0.95), estimate.interval()
     assert low[1] < full.share_K[1] < high[1]
+    assert estimate.overall == pytest.approx(0.95, abs=0.005)  # of what is validated
+    worst, best = estimate.overall_interval()
+    known = 1 - WEIGHTS[1]
+    assert worst < known * estimate.overall < known * estimate.overall + WEIGHTS[1] < best
+    assert full.overall_interval() > (worst, 0)
+    assert full.overall_interval()[1] < best
     assert high[0] > full.interval()[1][0]
+
+
+def test_an_accuracy_from_single_units_is_not_exact() -> None:
+    once = stratified(np.eye(4, dtype=int), WEIGHTS, 0.95)
+    assert np.isnan(once.overall)
+    assert once.overall_interval() == (0, 1)
+    right = stratified(2 * np.eye(4, dtype=int), WEIGHTS, 0.95)
+    assert right.overall == pytest.approx(1)
+    assert 0.3 < right.overall_interval()[0] < 0.7  # Wilson: 0.34 for two of two
+    apart = np.zeros((3, 4, 4), int)
+    apart[:, 2, 2] = (5, 6, 7)
+    low, high = clustered(apart, WEIGHTS, 0.95).overall_interval()
+    assert (low, high) == (pytest.approx(WEIGHTS[2]), pytest.approx(1))
 
 
 def test_student_quantiles_are_those_of_the_tables() -> None:

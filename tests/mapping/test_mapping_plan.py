@@ -238,7 +238,7 @@ def test_block_size_follows_memory():
 def test_memory_by_hand():
     # Blocks of 4096: 12 windows to a side, which cover 11 * 384 + 512 pixels.
     found = Footprint(4, 5, 5, 19, 2).total_bytes(make_lattice(512, 1), 4096, 4096)
-    assert found == 15 * 4736**2 + 4 * 19 * 512**2 * (12 + 2) + 2 * 3 * 4096**2
+    assert found == 15 * 4736**2 + 4 * 19 * 512**2 * (12 + 2) + 2 * 4 * 4096**2
 
 
 @pytest.mark.property

@@ -1,5 +1,6 @@
 """A sample of points: brought onto the map's pixels and into its zones, and what is refused."""
 
+import re
 from pathlib import Path
 
 import geopandas
@@ -12,7 +13,9 @@ from mapping_stubs import CRS, ORIGIN
 from test_mapping_areas import class_map, random_map, square, zone_file
 
 from bocage.errors import ConfigError, DataError
+from bocage.mapping import areas as areas_module
 from bocage.mapping.area_table import measure_areas
+from bocage.mapping.areas import count_areas
 from bocage.mapping.maps import ClassMap
 from bocage.mapping.samples import count_by_zone, read_samples
 from bocage.mapping.zones import read_zones
@@ -61,7 +64,7 @@ def test_points_are_counted_where_their_pixels_are(tmp_path: Path, source: Class
     # Zone edges through pixels: a unit goes with the middle of its pixel, as the pixel does.
     shapes = [square(0, 0, 20.3, 60), square(20.3, 0, 60, 60), square(10, 10, 40, 40)]
     zones = read_zones(zone_file(tmp_path / "z.gpkg", shapes), source.grid)
-    counts = count_by_zone(validation, zones)
+    counts = count_by_zone(validation, zones, source.grid)
     assert counts[:2].sum(axis=0).tolist() == expected.tolist()
     left = np.array(cols).astype(int) + 0.5 < 20.3
     part = np.zeros((3, 3), int)
@@ -72,6 +75,31 @@ def test_points_are_counted_where_their_pixels_are(tmp_path: Path, source: Class
     assert table["method"].tolist()[::3] == ["stratified (sample)", *["composite (points)"] * 3]
     for _, rows_of_zone in table.groupby("zone"):
         assert rows_of_zone["estimate_ha"].sum() == pytest.approx(rows_of_zone["ha"].sum())
+
+
+@pytest.mark.unit
+def test_a_unit_on_an_edge_is_in_the_zone_that_its_pixel_is_counted_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit in every pixel, edges through the middles of pixels: units are as the pixels are."""
+    classes = random_map(GRID_PX, GRID_PX)
+    source = class_map(tmp_path, classes)
+    rows, cols = np.argwhere(classes != 255).T
+    names = [NAMES[k] for k in classes[rows, cols]]
+    path = sample_file(tmp_path / "p.gpkg", points_at(cols + 0.5, rows + 0.5), names)
+    shapes = [
+        square(0, 0, 20.5, 30.5), square(20.5, 0, 60, 30.5), square(0, 30.5, 60, 60),
+        square(20.5, 10.5, 40.5, 40.5), square(900, 0, 950, 9),
+    ]  # fmt: skip
+    zones = read_zones(zone_file(tmp_path / "z.gpkg", shapes), source.grid)
+    validation = read_samples(path, source)
+    for side in (1024, 16):  # whole; blocks without an edge too
+        monkeypatch.setattr(areas_module, "BLOCK_ROWS", side)
+        monkeypatch.setattr(areas_module, "BLOCK_COLS", side)
+        counts = count_by_zone(validation, zones, source.grid)
+        pixels = count_areas(source, zones).pixels_ZK
+        np.testing.assert_array_equal(counts.sum(axis=2), pixels[1:])
+        assert counts[:3].sum() == len(rows)
 
 
 @pytest.mark.unit
@@ -182,6 +210,14 @@ def test_the_command_takes_points_and_says_what_it_made_of_them(tmp_path: Path) 
     assert result.code == 0, result.err
     assert "note: 1 of 41 points lie outside the map" in result.out
     assert "fewer than two units" in result.out  # nobody looked at water
+    whole = pd.read_csv(tmp_path / "out.csv").head(3)
+    wood, water = (whole["pixels"][k] / whole["pixels"].sum() for k in (1, 2))
+    accuracy = re.search(r"overall accuracy ([\d.]+) to ([\d.]+) %", result.out)
+    assert accuracy
+    low, high = map(float, accuracy.groups())
+    # All 20 units in wood are right, all 20 in field wrong, and water may be either.
+    assert low < 100 * wood - 1
+    assert high > 100 * (wood + water) + 1
     table = pd.read_csv(tmp_path / "out.csv")
     zone = table[table["zone"] == "z0"]
     assert zone["method"].unique().tolist() == ["composite (points)"]

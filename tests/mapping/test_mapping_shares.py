@@ -13,9 +13,9 @@ import torch
 from mapping_stubs import Moody, aerial, bundle, read_map, write_raster
 
 from bocage.errors import ConfigError, DataError
-from bocage.files import write_json
 from bocage.mapping import MapConfig, Source, map_area, merge_shares
 from bocage.mapping import finish as finish_module
+from bocage.mapping import worker as worker_module
 from bocage.mapping import workspace as workspace_module
 
 pytestmark = pytest.mark.integration
@@ -339,17 +339,66 @@ def test_an_address_where_no_cluster_is(tmp_path: Path, sources):
         )
 
 
-@pytest.mark.unit
-def test_a_share_that_ends_as_the_map_is_finished_leaves_nothing(tmp_path: Path, monkeypatch):
-    """The folder of blocks goes while the share looks, and is not made anew."""
-    work = workspace_module.Workspace(tmp_path)
-    work.folder.mkdir()
+def test_a_share_that_outlives_the_map_leaves_nothing(tmp_path: Path, sources, whole, monkeypatch):
+    """Started twice: the others finish the map, and remove the blocks, while it is at work."""
+    out = tmp_path / "out"
+    real, finished = worker_module.write_block, []
 
-    def write_late(target: Path, value: object) -> None:
-        work.folder.rmdir()
-        write_json(target, value)
+    def late(target, *rest):
+        if not finished:
+            finished.append(True)
+            for part in (1, 2):
+                map_area(bundle(Moody()), sources, out, CONFIG, share=(part, 2))
+            assert merge_shares(out).exit_code == 0
+        real(target, *rest)
 
-    monkeypatch.setattr(workspace_module, "write_json", write_late)
-    with pytest.raises(DataError, match=r"was finished while share 1/2 was at work"):
+    monkeypatch.setattr(worker_module, "write_block", late)
+    with pytest.raises(DataError, match=r"finished the map .* Nothing is lost"):
+        map_area(bundle(Moody()), sources, out, CONFIG, share=(1, 2))
+    assert not (out / "blocks").exists()
+    assert_same_files(out, whole)
+    work = workspace_module.Workspace(out)
+    with pytest.raises(DataError, match=r"finished the map"):
         work.declare((1, 2), {})
-    assert not work.folder.exists()
+    assert not (out / "blocks").exists()
+
+
+def test_blocks_without_a_plan_are_of_no_run(tmp_path: Path, sources, whole):
+    """What a process left that was killed after its map was finished is not taken for blocks."""
+    out = tmp_path / "out"
+    (out / "blocks").mkdir(parents=True)
+    (out / "blocks" / "000000.json").write_text('{"windows": 1, "found": []}')
+    (out / "blocks" / "000001_cover.tif").write_bytes(b"II")
+    report = map_area(bundle(Moody()), sources, out, CONFIG)
+    assert report.blocks_resumed == 0
+    assert_same_files(out, whole)
+
+
+@pytest.mark.parametrize("loss", ["removed", "truncated"])
+def test_a_block_whose_file_is_lost_is_computed_anew(tmp_path: Path, sources, whole, loss):
+    out = tmp_path / "out"
+    for part in (1, 2):
+        map_area(bundle(Moody()), sources, out, CONFIG, share=(part, 2))
+    file = sorted((out / "blocks").glob("000001_*.tif"))[0]
+    if loss == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(DataError, match=rf"{file.name}: is missing or truncated, .* computed anew"):
+        merge_shares(out)
+    report = map_area(bundle(Moody()), sources, out, CONFIG)
+    assert report.blocks_resumed == report.blocks - 1
+    assert_same_files(out, whole)
+
+
+def test_a_plan_of_another_version_says_so(tmp_path: Path, sources):
+    out = tmp_path / "out"
+    map_area(bundle(Moody()), sources, out, CONFIG, share=(1, 2))
+    plan = out / "blocks" / "plan.json"
+    stated = json.loads(plan.read_text())
+    plan.write_text(json.dumps({**stated, "request": {"version": "0.0.1"}}))
+    with pytest.raises(ConfigError, match=r"differs in: version \(bocage 0.0.1, now"):
+        map_area(bundle(Moody()), sources, out, CONFIG)
+    plan.write_text("{}")
+    with pytest.raises(DataError, match=r"plan.json: is not what a mapping run writes"):
+        merge_shares(out)

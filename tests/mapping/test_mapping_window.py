@@ -18,7 +18,8 @@ from bocage.errors import ConfigError, DataError
 from bocage.mapping import MapConfig, Source, estimate_map, map_area, merge_shares
 from bocage.mapping import engine as engine_module
 from bocage.mapping import window as window_module
-from bocage.mapping.plan import MAX_WINDOW_PX, Footprint, make_lattice, work_per_pixel
+from bocage.mapping.job import prepare
+from bocage.mapping.plan import MAX_WINDOW_PX, Footprint, Plan, make_lattice
 from bocage.mapping.window import (
     ENOUGH,
     CannotRunError,
@@ -50,7 +51,7 @@ def _even_time(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def sources(tmp_path: Path) -> list[Source]:
-    return [Source("aerial", write_raster(tmp_path / "a.tif", aerial(1100, 1100, high=255)))]
+    return [Source("aerial", write_raster(tmp_path / "a.tif", aerial(1200, 1200, high=255)))]
 
 
 @pytest.mark.property
@@ -68,10 +69,12 @@ def sources(tmp_path: Path) -> list[Source]:
     on_gpu=st.booleans(),
     largest_px=st.sampled_from([0, 600, 10**6]),
     slowness=st.floats(0.9, 1.4),
+    map_px=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
+    process_bytes=st.sampled_from([math.inf, 2**33, 2**31]),
 )
 def test_what_is_chosen_fits_and_takes_the_least_time(
     tile_px, unit_px, pass_bytes, block_bytes, per_pixel, constant, exponent, block_px, classes,
-    on_gpu, largest_px, slowness,
+    on_gpu, largest_px, slowness, map_px, process_bytes,
 ):  # fmt: skip
     """Also where memory does not grow with the area as it should, and where sizes are refused."""
     lattices = candidates(tile_px, unit_px, None)
@@ -87,7 +90,8 @@ def test_what_is_chosen_fits_and_takes_the_least_time(
             raise CannotRunError("too large")
         return Pass(peak(window_px), window_px ** (2 * slowness))
 
-    limits = Limits(Footprint(4, 5, 5, classes, 2), pass_bytes, block_bytes, block_px, on_gpu)
+    needs = Footprint(4, 5, 5, classes, 2)
+    limits = Limits(needs, map_px, pass_bytes, block_bytes, block_px, on_gpu, process_bytes)
     choice = choose_lattice(lattices, limits, measure)
     lattice = choice.lattice
     assert lattice.window_px % first.window_px == 0
@@ -97,15 +101,16 @@ def test_what_is_chosen_fits_and_takes_the_least_time(
     assert "window_px=auto" in choice.note
     assert len(asked) == len(set(asked))
 
-    def work(one):
-        return work_per_pixel(one, limits.block_of(one))
+    work = limits.work
 
     def duration(one):
         return work(one) * one.window_px ** (2 * slowness - 2)
 
     if lattice is not first:
         assert limits.demand(lattice, peak(lattice.window_px)) <= pass_bytes
-        assert limits.needs.total_bytes(lattice, *[limits.block_of(lattice)] * 2) <= block_bytes
+        arrays = needs.total_bytes(lattice, *limits.block_of(lattice))
+        assert arrays <= block_bytes
+        assert limits.demand(lattice, peak(lattice.window_px)) + arrays <= process_bytes
         assert work(lattice) < work(first)
         assert duration(lattice) < ENOUGH * duration(first)
     # Whatever takes less time was not allowed: by a trial, or by what the smallest promised.
@@ -115,23 +120,27 @@ def test_what_is_chosen_fits_and_takes_the_least_time(
             least = peak(first.window_px) * (other.window_px / first.window_px) ** 2
             assert (
                 other.window_px > largest_px
-                or limits.demand(other, max(least, peak(other.window_px))) > pass_bytes
+                or limits.demand(other, max(least, peak(other.window_px))) > limits.room(other)
                 or not limits.holds_block(other)
             )
 
 
 @pytest.mark.property
 @settings(deadline=None, max_examples=30)
-@given(window=st.integers(8, 64), overlap=st.integers(0, 24), block=st.sampled_from([32, 64, 96]))
-def test_the_work_is_what_a_large_plan_does(window, overlap, block):
-    """Pixels of all windows over pixels of the map, over blocks in all places that they take."""
+@given(
+    window=st.integers(8, 64),
+    overlap=st.integers(0, 24),
+    block=st.sampled_from([512, 1024]),
+    map_px=st.tuples(st.integers(1, 1600), st.integers(1, 1600)),
+)
+def test_the_work_is_what_the_map_does(window, overlap, block, map_px):
+    """Pixels of all windows of all blocks over pixels of the map, however small it is."""
     lattice = make_lattice(window, 1, window, min(overlap, window - 1))
-    period = lattice.stride_px // math.gcd(lattice.stride_px, block)
-    inner = range(4 * block, (4 + period) * block, block)
-    size = (8 + period) * block
-    along = [len(lattice.touching(size, start, start + block)) for start in inner]
-    side = np.mean(along) * window / block
-    assert work_per_pixel(lattice, block) == pytest.approx(side**2)
+    limits = Limits(Footprint(4, 5, 5, 3, 2), map_px, 2**32, 2**32, block, False)
+    plan = Plan(*map_px, lattice, block)
+    windows = sum(len(plan.windows(b)) for b in plan.blocks)
+    work = windows * window**2 / (map_px[0] * map_px[1])
+    assert limits.work(lattice) == pytest.approx(work)
 
 
 @pytest.mark.unit
@@ -283,16 +292,16 @@ def test_series_are_in_the_trial(tmp_path: Path):
     model = bundle(network, ("AERIAL_RGBI", "SENTINEL2_TS"), output_m=10.24, tile_px=16)
     config = MapConfig(window_px="auto", batch_size=3)
     report = map_area(model, [source], tmp_path / "out", config)
-    assert report.window_px == 64
-    assert {(3, 3, 10, 16, 16), (3, 3, 10, 64, 64)} <= network.shapes
+    assert report.window_px == 48
+    assert {(3, 3, 10, 16, 16), (3, 3, 10, 48, 48)} <= network.shapes
 
 
 @pytest.mark.unit
 def test_the_machine_that_windows_are_chosen_for(monkeypatch):
     config = MapConfig(workers=4)
-    assert machine_of(config, CPU) == Machine(CPU, 1, 1)
+    assert machine_of(config, CPU) == Machine(CPU, 1, 4)
     assert machine_of(MapConfig(batch_size=3), CPU).batch == 3
-    assert machine_of(config, CPU, on_cluster=True) == Machine(CPU, 8, 1)
+    assert machine_of(config, CPU, on_cluster=True) == Machine(CPU, 8, 1, seen=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert machine_of(config, torch.device("cuda")) == Machine(torch.device("cuda"), 8, 2)
     assert machine_of(config, torch.device("cuda:1")).processes == 4
@@ -311,3 +320,38 @@ def test_the_command_takes_it(tmp_path: Path):
     result = run_map(tmp_path / "no.safetensors", "-o", tmp_path / "out", "window_px=auto")
     assert result.code == 1
     assert "no.safetensors" in result.err.replace("\n", "")
+
+
+@pytest.mark.integration
+def test_processes_share_the_machines_memory(sources, monkeypatch):
+    """One of four has no room for what one alone takes."""
+    monkeypatch.setattr(window_module, "available_bytes", lambda: 120_000_000)
+    alone = estimate_map(bundle(Hungry(512)), sources, AUTO)
+    assert alone.window_px > 64
+    limits = []
+    real = window_module.choose_lattice
+
+    def listen(lattices, given, measure):
+        limits.append(given)
+        return real(lattices, given, measure)
+
+    monkeypatch.setattr(window_module, "choose_lattice", listen)
+    config = AUTO.model_copy(update={"workers": 4})
+    machine = machine_of(config, CPU)
+    job = prepare((bundle(Hungry(512)),), sources, config, machine)
+    assert limits[0].process_bytes == 0.8 * 120_000_000 / 4
+    assert job.plan.lattice.window_px == 64
+    assert any("of 0.00 GB" in note and "stay at 64 px" in note for note in job.warnings)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("side", [60, 130, 200])
+def test_a_small_map_is_not_made_larger_by_its_windows(tmp_path: Path, side):
+    """Where the default window takes fewer pixels for this very map, it stays."""
+    path = write_raster(tmp_path / "s.tif", aerial(side, side, high=255))
+    sources = [Source("aerial", path)]
+    chosen = estimate_map(bundle(Moody()), sources, AUTO)
+    usual = estimate_map(bundle(Moody()), sources, AUTO.model_copy(update={"window_px": 64}))
+    pixels = [e.windows * e.window_px**2 for e in (chosen, usual)]
+    assert pixels[0] <= pixels[1]
+    assert not any("where the network was trained" in note for note in chosen.warnings)

@@ -27,7 +27,7 @@ def index(
     root: Annotated[Path, _ROOT],
     layout: Annotated[str, _LAYOUT] = "flair-hub",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="[default: ROOT/index.parquet]")
+        Path | None, typer.Option("--output", "-o", help="(default: ROOT/index.parquet)")
     ] = None,
     clear_dates: Annotated[
         bool, typer.Option(help="Also count the clear Sentinel-2 dates of every patch.")
@@ -61,10 +61,10 @@ def show(
     patch: Annotated[str | None, typer.Argument(help="Patch id, as in the index.")] = None,
     layout: Annotated[str, _LAYOUT] = "flair-hub",
     index: Annotated[
-        Path | None, typer.Option(help="Its index. [default: ROOT/index.parquet]")
+        Path | None, typer.Option(help="Its index. (default: ROOT/index.parquet)")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="[default: what is shown, .png]")
+        Path | None, typer.Option("--output", "-o", help="(default: what is shown, .png)")
     ] = None,
     roi: Annotated[
         str | None, typer.Option(help="Show all patches of an ROI instead: D004-2021_AA-S1-32.")
@@ -72,7 +72,7 @@ def show(
     class_name: Annotated[
         str | None, typer.Option("--class", help="Show examples of a class instead: greenhouse.")
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Examples. [default: 12]")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Examples. (default: 12)")] = None,
 ) -> None:
     """Draw a patch with every sensor and its curves, an ROI as a mosaic, or examples of a class.
 

@@ -27,7 +27,7 @@ def cut(
         str | None, typer.Option(help="What the labels are: a task, or a class list's YAML file.")
     ] = None,
     background: Annotated[
-        str | None, typer.Option(help="Class of ground under no polygon [default: not known].")
+        str | None, typer.Option(help="Class of ground under no polygon (default: not known).")
     ] = None,
     aerial: imagery.Aerial = None,
     rgb: imagery.Rgb = None,
@@ -51,7 +51,7 @@ def cut(
         bool, typer.Option("--keep-unlabelled", help="Keep patches without any label too.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one per core]")
+        int | None, typer.Option(min=1, help="Processes. (default: one per core)")
     ] = None,
 ) -> None:
     """Cut rasters and labels of your own into patches, and write a configuration to train with.

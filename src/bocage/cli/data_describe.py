@@ -34,7 +34,7 @@ def split(
     by: Annotated[str, typer.Option(help="What is held out as a whole: roi or domain.")] = "roi",
     valid: Annotated[float, typer.Option(help="Share of the patches for validation.")] = 0.1,
     test: Annotated[
-        float | None, typer.Option(help="Share of the patches for testing. [default: 0.1]")
+        float | None, typer.Option(help="Share of the patches for testing. (default: 0.1)")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another one gives another split.")] = 0,
     name: Annotated[str, typer.Option(help="Name of the column.")] = "split_mine",

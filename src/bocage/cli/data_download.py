@@ -18,24 +18,24 @@ def download(
         str, typer.Option(help="flair-hub, flair1, flair2, toy, flair1-toy or flair2-toy.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    domains: Annotated[str | None, typer.Option(help="D012-2019,D004 … [default: all]")] = None,
+    domains: Annotated[str | None, typer.Option(help="D012-2019,D004 … (default: all)")] = None,
     modalities: Annotated[
-        str | None, typer.Option(help="aerial,sentinel2 … [default: all]")
+        str | None, typer.Option(help="aerial,sentinel2 … (default: all)")
     ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="land-cover, crops, or none [default: all]")
+        str | None, typer.Option(help="land-cover, crops, or none (default: all)")
     ] = None,
     split: Annotated[
         str | None, typer.Option(help="Only what holds patches of train, valid or test.")
     ] = None,
     split_column: Annotated[
-        str | None, typer.Option(help="FLAIR-HUB's split [default: split_1]")
+        str | None, typer.Option(help="FLAIR-HUB's split (default: split_1)")
     ] = None,
     mirror: Annotated[
         str | None, typer.Option(help="Address of a copy of IGN's plain files.")
     ] = None,
     connections: Annotated[
-        int | None, typer.Option(help="Files fetched at once [default: 4]")
+        int | None, typer.Option(help="Files fetched at once (default: 4)")
     ] = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Say what would be fetched, and stop.")

@@ -21,13 +21,13 @@ def pack(
     target: Annotated[Path, typer.Argument(help="Folder to pack into.")],
     layout: Annotated[str, _LAYOUT] = "flair-hub",
     index: Annotated[
-        Path | None, typer.Option(help="Index of SOURCE. [default: SOURCE/index.parquet]")
+        Path | None, typer.Option(help="Index of SOURCE. (default: SOURCE/index.parquet)")
     ] = None,
     codec: Annotated[
         str, typer.Option(help="fast: for local disks. small: for shared disks and object storage.")
     ] = "fast",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one per core]")
+        int | None, typer.Option(min=1, help="Processes. (default: one per core)")
     ] = None,
     shard: Annotated[
         str | None, typer.Option(help="i/n: this machine's part of the work, from 1.")
@@ -36,7 +36,7 @@ def pack(
         str, typer.Option(help="Where shards are made: local (this machine) or ray.")
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster [default: one on this machine].")
+        str | None, typer.Option(help="Of the Ray cluster (default: one on this machine).")
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Then compare everything with SOURCE, bit for bit.")

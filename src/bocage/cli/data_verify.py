@@ -18,10 +18,10 @@ def verify(
         typer.Option(help="flair-hub, flair, treesatai, pastis, crop-cube, territory or packed."),
     ] = "flair-hub",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder. [default: ROOT/verify]")
+        Path | None, typer.Option("--output", "-o", help="Folder. (default: ROOT/verify)")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one per core]")
+        int | None, typer.Option(min=1, help="Processes. (default: one per core)")
     ] = None,
     time_limit: Annotated[
         float, typer.Option(min=1, help="Seconds that one file may take to be read.")

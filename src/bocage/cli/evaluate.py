@@ -17,7 +17,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="For a bundle: the YAML file or preset that names its data "
-            "[default: the preset of a published network]."
+            "(default: the preset of a published network)."
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="Part of the split column: train, valid, test.")] = (
@@ -25,7 +25,7 @@ def evaluate(
     ),
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="[default: RUN/evaluation/SPLIT; beside a bundle]"),
+        typer.Option("--output", "-o", help="(default: RUN/evaluation/SPLIT; beside a bundle)"),
     ] = None,
 ) -> None:
     """Score a trained model: per class, task and domain, as JSON, table and picture.

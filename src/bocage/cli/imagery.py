@@ -26,11 +26,11 @@ Sentinel2Dates = Annotated[
     Path | None, typer.Option("--sentinel2-dates", "--dates", help="One date per line.")
 ]
 Sentinel2Scale = Annotated[
-    float | None, typer.Option(help="10000 for reflectance from 0 to 1 [default: as declared].")
+    float | None, typer.Option(help="10000 for reflectance from 0 to 1 (default: as declared).")
 ]
 Sentinel2Offset = Annotated[
     float | None,
-    typer.Option(help="-1000 for baseline 04.00 and later; 0: none [default: as declared]."),
+    typer.Option(help="-1000 for baseline 04.00 and later; 0: none (default: as declared)."),
 ]
 Sentinel2Mask = Annotated[str | None, typer.Option(help="Snow and cloud probability per date.")]
 Sentinel1 = Annotated[str | None, typer.Option(help="VV and VH per date, linear.")]

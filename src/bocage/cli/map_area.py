@@ -37,7 +37,7 @@ def map_area(
     sentinel1_desc: imagery.Sentinel1 = None,
     sentinel1_desc_dates: imagery.Dates = None,
     crs: Annotated[
-        str | None, typer.Option(help="CRS of the map, metres, e.g. EPSG:2154 [default: finest's].")
+        str | None, typer.Option(help="CRS of the map, metres, e.g. EPSG:2154 (default: finest's).")
     ] = None,
     resolution: Annotated[
         float | None, typer.Option(help="Pixel size of a grid of its own: the network's, metres.")
@@ -63,7 +63,7 @@ def map_area(
         str, typer.Option(help="Where blocks are computed: local (this machine) or ray.")
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster [default: one on this machine].")
+        str | None, typer.Option(help="Of the Ray cluster (default: one on this machine).")
     ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Only the i-th of n shares, such as 2/8; then: map merge.")

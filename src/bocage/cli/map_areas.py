@@ -31,7 +31,9 @@ def areas(
         str | None,
         typer.Option(help="Validation: points, with a field of true classes: points.gpkg:class."),
     ] = None,
-    confidence_level: Annotated[float, typer.Option(help="Of all intervals.")] = 0.95,
+    confidence_level: Annotated[
+        float | None, typer.Option(help="Of all intervals (default: 0.95).")
+    ] = None,
     plane: Annotated[
         bool, typer.Option("--plane", help="Areas in the map's plane, not on the ground.")
     ] = False,
@@ -42,8 +44,8 @@ def areas(
     --samples points.gpkg:class -o hectares.csv[/bold]
     """
     from bocage.cli.console import progress
-    from bocage.mapping.area_table import accuracy_table, check_format, measure_areas, write_table
-    from bocage.mapping.maps import open_map
+    from bocage.mapping.area_table import check_format, estimate_whole, measure_areas, write_table
+    from bocage.mapping.maps import check_not_input, open_map
     from bocage.mapping.samples import read_samples
     from bocage.mapping.validation import read_validation
     from bocage.mapping.zones import read_zones
@@ -54,6 +56,10 @@ def areas(
         raise ConfigError("--confusion and --samples: one validation at a time. Give one of them.")
     check_format(output, zones is not None)
     opened = open_map(source)
+    others = [Path(split_field(file)[0]) for file in (zones, samples) if file is not None]
+    check_not_input(
+        [output], [*opened.files, *others, *([confusion] if confusion is not None else ())]
+    )
     places = None
     if zones is not None:
         path, field = split_field(zones)
@@ -85,15 +91,17 @@ def areas(
         )
         typer.echo(f"{row['class']:<28}{row['ha']:>16,.2f} ha{estimated}")
     if validation is not None:
-        _, estimate = accuracy_table(opened, whole, validation, confidence_level)
-        half = 100 * estimate.quantile * estimate.overall_se
-        typer.echo(f"overall accuracy {100 * estimate.overall:.1f} ± {half:.1f} %")
-        if estimate.open_K.any():
+        estimate = estimate_whole(whole, validation, confidence_level)
+        low, high = (100 * end for end in estimate.overall_interval())
+        unknown = 100 * estimate.open_K.sum()
+        if unknown:
+            typer.echo(f"overall accuracy {low:.1f} to {high:.1f} %")
             typer.echo(
-                f"note: {100 * estimate.open_K.sum():.1f} % of the map is of classes that the "
-                "validation has fewer than two units of; all intervals hold that they could be "
-                "anything."
+                f"note: {unknown:.1f} % of the map is of classes that the validation has fewer "
+                "than two units of; all intervals hold that they could be anything."
             )
+        else:
+            typer.echo(f"overall accuracy {100 * estimate.overall:.1f} % ({low:.1f} to {high:.1f})")
     outside = table.loc[table["covered"] == 0, "zone"].unique()
     if len(outside):
         shown = ", ".join(outside[:8])

@@ -26,7 +26,7 @@ def polygons(
         float | None,
         typer.Option(
             help="Cut polygons along a grid of this many km, which bounds memory "
-            "[default: none up to a gigapixel, then 32 768 pixels]."
+            "(default: none up to a gigapixel, then 32 768 pixels)."
         ),
     ] = None,
 ) -> None:

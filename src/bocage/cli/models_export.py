@@ -17,7 +17,7 @@ def export_model(
     size_px: Annotated[
         int | None,
         typer.Option(
-            "--size", min=1, help="Fix height and width, label pixels [default: free if possible]."
+            "--size", min=1, help="Fix height and width, label pixels (default: free if possible)."
         ),
     ] = None,
 ) -> None:

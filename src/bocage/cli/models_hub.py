@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 _LICENCE = typer.Option(
-    "--licence", help="The hub's identifier, such as etalab-2.0 [default: known for FLAIR-HUB's]."
+    "--licence", help="The hub's identifier, such as etalab-2.0 (default: known for FLAIR-HUB's)."
 )
 _SCORES = typer.Option("--scores", help="A scores.json of bocage evaluate, for the tables.")
 
@@ -16,11 +16,11 @@ _SCORES = typer.Option("--scores", help="A scores.json of bocage evaluate, for t
 def pull(
     name: Annotated[str, typer.Argument(help="LC-A, or OWNER/NAME on the hub.")],
     arch: Annotated[
-        str | None, typer.Option(help="Encoder, or encoder-decoder [default: swin_base].")
+        str | None, typer.Option(help="Encoder, or encoder-decoder (default: swin_base).")
     ] = None,
     rgb: Annotated[bool, typer.Option("--rgb", help="The network of red, green and blue.")] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The bundle [default: models/NAME].")
+        Path | None, typer.Option("--output", "-o", help="The bundle (default: models/NAME).")
     ] = None,
     adapt: Annotated[
         list[str] | None,
@@ -82,7 +82,7 @@ def card(
     scores: Annotated[Path | None, _SCORES] = None,
     repository: Annotated[str, typer.Option(help="OWNER/NAME that the card's commands name.")] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="[default: the terminal]")
+        Path | None, typer.Option("--output", "-o", help="(default: the terminal)")
     ] = None,
 ) -> None:
     """Write the model card that push uploads: inputs, classes, scores, how to use, limits.

@@ -64,6 +64,7 @@ def simulate(
     from bocage.cli.console import console, progress
     from bocage.cli.shards import parse_shard
     from bocage.simulate import (
+        empty_splits,
         has_published_total,
         simulate_area,
         simulate_benchmark,
@@ -76,7 +77,9 @@ def simulate(
     if workers is None:
         workers = os.cpu_count() or 1
     if verify:
-        console.print(f"{out} is whole: {verify_benchmark(out, workers=workers)}")
+        with progress(f"checking {out}") as advance:
+            held = verify_benchmark(out, workers=workers, progress=advance)
+        console.print(f"{out} is whole: {held}")
         if not has_published_total(out):
             console.print(_UNPUBLISHED)
         return
@@ -93,9 +96,13 @@ def simulate(
             )
             whole = total is not None
         else:
+            chosen = parse_domains(domains)
+            lacking = empty_splits(chosen, patches)
+            if lacking is not None:
+                console.print(lacking)
             whole = simulate_dataset(
                 out,
-                domains=parse_domains(domains),
+                domains=chosen,
                 patches=patches,
                 seed=seed,
                 sensors=parse_names(sensors, ","),
@@ -105,7 +112,11 @@ def simulate(
                 progress=advance,
             )
     if not whole:
-        console.print(f"shard {shard} is done; {out} still lacks parts of other shards.")
+        console.print(
+            f"shard {shard} is done; {out} still lacks parts of other shards. The last of them to "
+            "end here makes it whole; where each has a folder of its own, copy them together and "
+            "run this once more on the result, without --shard."
+        )
     if total is not None:
         console.print(f"total of all checksums: {total}")
         if not has_published_total(out):
@@ -126,4 +137,7 @@ def _refuse_unused(context: typer.Context) -> None:
     unused = sorted(given - _OPTIONS[way] - {"out"})
     if unused:
         beside = f"beside {way}" if way else "when patches are written"
-        raise ConfigError(f"--{unused[0]} has no effect {beside}; leave it out.")
+        remedy = "leave it out"
+        if unused[0] == "size" and not way:
+            remedy = "add --benchmark v1, or leave it out"
+        raise ConfigError(f"--{unused[0]} has no effect {beside}; {remedy}.")

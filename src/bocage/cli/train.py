@@ -14,7 +14,7 @@ def train(
         list[str] | None, typer.Argument(help="key=value, e.g. training.epochs=5", metavar="K=V…")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder [default: runs/NAME].")
+        Path | None, typer.Option("--output", "-o", help="Run folder (default: runs/NAME).")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last finished epoch.")

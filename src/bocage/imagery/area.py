@@ -26,6 +26,9 @@ _STEPS = 200
 edge there is a curve here."""
 
 
+_TILE_PX = 512
+
+
 @dataclass(frozen=True, eq=False)
 class Area:
     """Polygons, in the CRS of the map; `path` is what the user named.
@@ -51,22 +54,34 @@ class Area:
     def mask(
         self, grid: Grid, rows: tuple[int, int], cols: tuple[int, int]
     ) -> NDArray[np.bool_] | None:
-        """Pixels of the rectangle that are inside, (H, W); None where all are."""
-        box = _box(grid, rows, cols)
-        near = self.tree.query(box, predicate="intersects")
-        shape = (rows[1] - rows[0], cols[1] - cols[0])
-        if not len(near):
-            return np.zeros(shape, dtype=bool)
-        polygons = [self.polygons[i] for i in near]
-        if any(polygon.covers(box) for polygon in polygons):
-            return None
+        """Pixels of the rectangle that are inside, (H, W); None where all are.
+
+        Drawn in tiles that hang on the grid's origin: where an edge runs through the centre of a
+        pixel, rounding decides, and must do so in the same way in every rectangle.
+        """
+        top, left = rows[0] // _TILE_PX * _TILE_PX, cols[0] // _TILE_PX * _TILE_PX
+        shape = [-(-(stop - start) // _TILE_PX) * _TILE_PX
+                 for start, stop in ((top, rows[1]), (left, cols[1]))]  # fmt: skip
+        tiles = np.zeros(shape, dtype=bool)
+        for y in range(0, shape[0], _TILE_PX):
+            for x in range(0, shape[1], _TILE_PX):
+                tiles[y : y + _TILE_PX, x : x + _TILE_PX] = self._tile(grid, top + y, left + x)
+        inside = tiles[rows[0] - top : rows[1] - top, cols[0] - left : cols[1] - left]
+        return None if inside.all() else inside
+
+    def _tile(self, grid: Grid, top: int, left: int) -> NDArray[np.bool_] | bool:
+        """A tile's pixels that are inside; whether all or none are, where that is plain."""
+        box = _box(grid, (top, top + _TILE_PX), (left, left + _TILE_PX))
+        polygons = [self.polygons[i] for i in self.tree.query(box, predicate="intersects")]
+        if not polygons or any(polygon.covers(box) for polygon in polygons):
+            return bool(polygons)
         inside: NDArray[np.bool_] = geometry_mask(
             polygons,
-            out_shape=shape,
-            transform=grid.transform @ Affine.translation(cols[0], rows[0]),
+            out_shape=(_TILE_PX, _TILE_PX),
+            transform=grid.transform @ Affine.translation(left, top),
             invert=True,
         )
-        return None if inside.all() else inside
+        return inside
 
 
 def read_area(text: str, crs: CRS) -> Area:

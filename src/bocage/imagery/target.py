@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.transform import Affine
@@ -18,6 +20,10 @@ from bocage.rasters import Grid, describe_crs, same_crs
 
 _SNAP_PX = 1e-6
 """Bounds that miss a pixel's edge by less than this, in pixels, are on it."""
+
+
+_LOOKED_AT_PX = 2**22
+"""Areas of up to so many pixels are looked at for one that is inside."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,27 @@ class Target:
 
     `reference` is the sensor that decided it, its raster's grid replaced by the map's. `imagery` is
     the rectangle of that sensor's ground in pixels of the grid: what lies beyond is not known and
-    may be mirrored. `area` is what of the grid is wanted, None: all.
+    may be mirrored; `whole` is its grid, of which the map may be a part. `area` is what of the grid
+    is wanted, None: all.
     """
 
     grid: Grid
     reference: Sensor
     imagery: Extent
+    whole: Grid
     area: Area | None
+
+    def wanted(self, rows: tuple[int, int], cols: tuple[int, int]) -> NDArray[np.bool_] | None:
+        """Pixels of a rectangle of the map that are wanted, (H, W); None where all are.
+
+        The same for every map of a part of the same whole.
+        """
+        if self.area is None:
+            return None
+        down, across = self.imagery.row0, self.imagery.col0
+        return self.area.mask(
+            self.whole, (rows[0] - down, rows[1] - down), (cols[0] - across, cols[1] - across)
+        )
 
 
 def lay_target(
@@ -95,7 +115,7 @@ def lay_target(
     )
     imagery = Extent(-place.row0, whole.height - place.row0, -place.col0, whole.width - place.col0)
     anchor = replace(reference, raster=replace(reference.raster, grid=grid))
-    return Target(grid, anchor, imagery, area)
+    return Target(grid, anchor, imagery, whole, area)
 
 
 def _other_grid(reference: Sensor, output_m: float, wanted: Wanted) -> Grid:
@@ -182,11 +202,26 @@ def _area_place(whole: Grid, place: Extent, area: Area, step_px: int, path: str)
     rows = max(found.row0, limits.row0), min(found.row1, limits.row1)
     cols = max(found.col0, limits.col0), min(found.col1, limits.col1)
     inside = rows[0] < rows[1] and cols[0] < cols[1] and area.touches(whole, rows, cols)
+    if not inside and (limits.row0, limits.row1, limits.col0, limits.col1) != (
+        0, whole.height, 0, whole.width,
+    ):  # fmt: skip
+        in_all = (0, whole.height), (0, whole.width)
+        if area.touches(whole, *in_all):
+            raise ConfigError(
+                f"{area.path}: none of the area is within bounds=…, which the map is to have. "
+                "Leave one of them out, or make them meet."
+            )
     if not inside:
         raise DataError(
             f"{area.path}: bounds {say_bounds(area.bounds)} in {describe_crs(whole.crs)}, where "
             f"{path} has {say_bounds(whole.bounds)}: none of the area is in the imagery. Check "
             "that both state their true CRS."
+        )
+    small = (rows[1] - rows[0]) * (cols[1] - cols[0]) <= _LOOKED_AT_PX
+    if small and (mask := area.mask(whole, rows, cols)) is not None and not mask.any():
+        raise ConfigError(
+            f"{area.path}: no pixel has its centre in the area, whose bounds are "
+            f"{say_bounds(area.bounds)} in {describe_crs(whole.crs)}. Widen it."
         )
     return Extent(
         max(limits.row0, rows[0] // step_px * step_px), rows[1],

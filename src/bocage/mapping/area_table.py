@@ -15,13 +15,16 @@ from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.files import atomic_path
 from bocage.mapping.areas import Counts, Progress, count_areas
 from bocage.mapping.estimates import AreaEstimate, clustered, stratified
-from bocage.mapping.maps import ClassMap
+from bocage.mapping.maps import ClassMap, check_not_input
 from bocage.mapping.samples import count_by_zone
 from bocage.mapping.validation import Validation
 from bocage.mapping.zone_estimates import ZoneShares, anywhere, composite, one_more_cluster
 from bocage.mapping.zones import Zones
+from bocage.rasters import Grid
 
 FORMATS = (".csv", ".parquet", ".gpkg")
+LEVEL = 0.95
+"""Of the intervals, unless another is asked for."""
 _VALUES = ("ha", "ha_low", "ha_high", "estimate_ha", "estimate_low", "estimate_high")
 
 
@@ -30,7 +33,7 @@ def measure_areas(
     zones: Zones | None = None,
     validation: Validation | None = None,
     *,
-    level: float = 0.95,
+    level: float | None = None,
     on_ground: bool = True,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
@@ -41,10 +44,19 @@ def measure_areas(
     the zone that is mapped); with a confidence layer `ha_low`, `ha_high` (`bocage.mapping.areas`);
     with a validation `estimate_ha`, `estimate_se`, `estimate_low`, `estimate_high` and `method`
     (the whole map: `bocage.mapping.estimates`, zones: `bocage.mapping.zone_estimates`); with
-    sample points `units`, how many lie in the zone. Both intervals are of `level`.
+    sample points `units`, how many lie in the zone. Both intervals are of `level`; None: `LEVEL`.
+
+    Raises `ConfigError` for a level that is no share, or given where there is no interval; what
+    `count_areas` raises goes through.
     """
-    if not 0 < level < 1:
+    if level is not None and not 0 < level < 1:
         raise ConfigError(f"confidence level {level:g}: a share between 0 and 1, such as 0.95.")
+    if level is not None and source.confidence is None and validation is None:
+        raise ConfigError(
+            f"confidence level {level:g} has no effect: {source.path} has no confidence layer "
+            "beside it, and no validation is given. Leave the level out, or give one of them."
+        )
+    level = LEVEL if level is None else level
     counts = count_areas(source, zones, on_ground=on_ground, progress=progress)
     zone_count, class_count = counts.ha_ZK.shape
     mapped = counts.mapped_ha
@@ -64,12 +76,12 @@ def measure_areas(
     if bounds is not None:
         columns["ha_low"], columns["ha_high"] = (side.ravel() for side in bounds)
     if validation is not None:
-        columns |= _estimate_columns(counts, validation, zones, level)
+        columns |= _estimate_columns(counts, validation, zones, source.grid, level)
     return pd.DataFrame(columns)
 
 
 def _estimate_columns(
-    counts: Counts, validation: Validation, zones: Zones | None, level: float
+    counts: Counts, validation: Validation, zones: Zones | None, grid: Grid, level: float
 ) -> dict[str, Any]:
     strange = [i for i in counts.class_ids if i not in validation.class_ids]
     if strange:
@@ -91,7 +103,9 @@ def _estimate_columns(
     columns: dict[str, Any] = {}
     units = [int(validation.counts_DKK.sum())]
     if zones is not None:
-        units_ZKK = count_by_zone(validation, zones) if validation.places is not None else None
+        units_ZKK = None
+        if validation.places is not None:
+            units_ZKK = count_by_zone(validation, zones, grid)
         shares, method = _zone_shares(counts, validation, units_ZKK, level)
         parts = (shares.share_ZK, shares.se_ZK, shares.low_ZK, shares.high_ZK)
         sides = [np.concatenate(pair) for pair in zip(sides, parts, strict=True)]
@@ -140,26 +154,12 @@ def _in_order(
     return counts_NKK[:, order][:, :, order]
 
 
-def accuracy_table(
-    source: ClassMap, whole: pd.DataFrame, validation: Validation, level: float
-) -> tuple[pd.DataFrame, AreaEstimate]:
-    """User's and producer's accuracy by class with their standard errors, and the whole estimate.
-
-    `whole` are the rows of the whole map in `measure_areas`' table.
-    """
+def estimate_whole(
+    whole: pd.DataFrame, validation: Validation, level: float | None = None
+) -> AreaEstimate:
+    """The estimate that the table's rows of the whole map (`whole`) are of, with accuracies."""
     ids = tuple(int(i) for i in whole["class_id"])
-    estimate = _whole_map(whole["ha"].to_numpy(), ids, validation, level)
-    table = pd.DataFrame(
-        {
-            "class_id": ids,
-            "class": [source.name(i) for i in ids],
-            "users": estimate.users_K,
-            "users_se": estimate.users_se_K,
-            "producers": estimate.producers_K,
-            "producers_se": estimate.producers_se_K,
-        }
-    )
-    return table, estimate
+    return _whole_map(whole["ha"].to_numpy(), ids, validation, LEVEL if level is None else level)
 
 
 def check_format(target: Path, zones: bool) -> None:
@@ -174,9 +174,10 @@ def write_table(target: Path, table: pd.DataFrame, zones: Zones | None, source: 
     """Write the table, atomically: `.csv` and `.parquet` as it is, `.gpkg` one polygon per zone.
 
     Columns of a GeoPackage are `zone`, `zone_ha`, `covered` and, for each class, its values as
-    `<class>_ha` and so on.
+    `<class>_ha` and so on. `ConfigError` where the target is the map or the zones' file.
     """
     check_format(target, zones is not None)
+    check_not_input([target], [*source.files, *([zones.path] if zones else ())])
     with atomic_path(target) as temporary:
         if target.suffix.lower() == ".csv":
             table.to_csv(temporary, index=False, float_format="%.6g")

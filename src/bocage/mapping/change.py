@@ -29,7 +29,7 @@ from rasterio.windows import Window
 from bocage.errors import ConfigError, DataError
 from bocage.files import atomic_path, write_text
 from bocage.mapping.areas import AreaScale, blocks, check_confidence
-from bocage.mapping.maps import ClassMap
+from bocage.mapping.maps import ClassMap, check_min_area, check_not_input
 from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.patches import Sides, find_patches
 from bocage.mapping.styles import style_file
@@ -102,8 +102,15 @@ def diff_maps(
         DataError: a file that cannot be read or written.
     """
     config = config or ChangeConfig()
+    raster, table_file = out / MAP_FILE, out / TABLE_FILE
+    check_not_input(
+        [raster, table_file, style_file(raster)],
+        [*first.files, *second.files, *([zones.path] if zones else ())],
+        "name another folder",
+    )
     shared = overlap_of(first, second)
     _check_classes(first, second)
+    check_min_area(first, config.min_area_m2)
     if config.min_confidence is not None:
         for source in (first, second):
             if source.confidence is None:
@@ -118,7 +125,7 @@ def diff_maps(
     ):
         raw = scratch / "change.tif"
         windows = list(blocks(shared.grid))
-        with _gdal_errors(out / MAP_FILE), rasterio.open(raw, "w", **_profile(shared.grid)) as part:
+        with _gdal_errors(raster), rasterio.open(raw, "w", **_profile(shared.grid)) as part:
             for number, window in enumerate(windows, start=1):
                 codes_HW = comparison.codes(window)
                 part.write(codes_HW, 1, window=window)
@@ -129,19 +136,18 @@ def diff_maps(
                 1, **{f"class_{i}": name for i, name in sorted(_names(first, second).items())}
             )
             part.update_tags(task=first.task, before=first.path.name, after=second.path.name)
-        target = out / MAP_FILE
-        with _gdal_errors(target), atomic_path(target) as temporary:
+        with _gdal_errors(raster), atomic_path(raster) as temporary:
             options = {"compress": "deflate", "blocksize": 512, "overview_resampling": "mode",
                        "bigtiff": "IF_SAFER"}  # fmt: skip
             rasterio.shutil.copy(raw, temporary, driver="COG", **options)
     names = _names(first, second)
     table = tally.table(names)
-    with atomic_path(out / TABLE_FILE) as temporary:
+    with atomic_path(table_file) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     whole = table[table["zone"] == tally.zones[0]].head(tally.whole_rows)
     changed = whole[whole["from_id"] != whole["to_id"]]
-    _write_style(out / MAP_FILE, changed, second)
-    return ChangeReport(out / MAP_FILE, table, float(whole["ha"].sum()), float(changed["ha"].sum()))
+    _write_style(raster, changed, second)
+    return ChangeReport(raster, table, float(whole["ha"].sum()), float(changed["ha"].sum()))
 
 
 def overlap_of(first: ClassMap, second: ClassMap) -> Overlap:

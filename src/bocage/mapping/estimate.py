@@ -91,6 +91,7 @@ def estimate_map(
     needs = footprint(job.sensors, job.ratios, job.tasks, job.layers)
     with tempfile.TemporaryDirectory(prefix="bocage-plan-") as folder:
         work = Workspace(Path(folder))
+        work.begin({}, {})
         worker = Worker(Assignment(job, bundles, config, work), device)
         sample, spent = _measure(worker, plan)
         spent["finish"] = _finish(job, work, sample)

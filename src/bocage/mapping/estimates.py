@@ -31,9 +31,10 @@ class AreaEstimate:
     `share_K` are estimated shares, `se_K` their standard errors, `below_K` and `above_K` how far
     the interval reaches to both sides. `open_K` are shares of the map whose class the sample says
     nothing of: they count as what they are mapped as, and widen every interval by all that they
-    could be instead. `quantile` times a standard error is half the interval of an accuracy.
+    could be instead.
     `users_K`, `producers_K` and `overall` are accuracies with their standard errors, NaN where
-    undefined.
+    undefined; `overall` is that of the map without its open shares, `overall_below` and
+    `overall_above` are how far its interval reaches to both sides.
     `design_effect` is the variance over that of as many independent units, mean over the classes
     weighted by that variance; 1 without clusters.
     """
@@ -49,7 +50,8 @@ class AreaEstimate:
     producers_se_K: Floats
     overall: float
     overall_se: float
-    quantile: float
+    overall_below: float
+    overall_above: float
     design_effect: float
 
     def interval(self) -> tuple[Floats, Floats]:
@@ -57,6 +59,15 @@ class AreaEstimate:
         low = self.share_K - self.open_K - self.below_K
         high = self.share_K + (self.open_K.sum() - self.open_K) + self.above_K
         return np.clip(low, 0, 1), np.clip(high, 0, 1)
+
+    def overall_interval(self) -> tuple[float, float]:
+        """Ends of the whole map's accuracy, 0 to 1; its open shares may be right or wrong."""
+        unknown = float(self.open_K.sum())
+        if np.isnan(self.overall):
+            return 0.0, 1.0
+        low = (1 - unknown) * (self.overall - self.overall_below)
+        high = (1 - unknown) * (self.overall + self.overall_above) + unknown
+        return max(low, 0.0), min(high, 1.0)
 
 
 def stratified(counts_KK: NDArray[np.integer], weight_K: Floats, level: float) -> AreaEstimate:
@@ -86,6 +97,8 @@ def stratified(counts_KK: NDArray[np.integer], weight_K: Floats, level: float) -
     )
     open_K = np.where(known, 0.0, weight_K)
     below_K, above_K = reach(rate, size, weight, level)
+    validated = weight.sum() or np.nan
+    overall_below, overall_above = reach(np.diag(rate)[:, None], size, weight, level)
     return AreaEstimate(
         share_K=share + open_K,
         se_K=np.sqrt((weight[:, None] ** 2 * spread).sum(axis=0)),
@@ -96,9 +109,10 @@ def stratified(counts_KK: NDArray[np.integer], weight_K: Floats, level: float) -
         users_se_K=np.where(known, np.sqrt(own), np.nan),
         producers_K=producers,
         producers_se_K=np.sqrt(producers_variance),
-        overall=float(np.trace(share_KK)),
-        overall_se=float(np.sqrt((weight**2 * own).sum())),
-        quantile=NormalDist().inv_cdf((1 + level) / 2),
+        overall=float(np.trace(share_KK) / validated),
+        overall_se=float(np.sqrt((weight**2 * own).sum()) / validated),
+        overall_below=float(overall_below[0] / validated),
+        overall_above=float(overall_above[0] / validated),
         design_effect=1.0,
     )
 
@@ -160,6 +174,7 @@ def clustered(counts_DKK: NDArray[np.integer], weight_K: Floats, level: float) -
         users_DK = own_DK / weight
     se_K = error(share_DK)
     independent = float((plain.se_K**2).sum())
+    overall_se = float(error(own_DK.sum(axis=1)) / (weight.sum() or np.nan))
     quantile = student_quantile(level, clusters - 1)
     return AreaEstimate(
         share_K=plain.share_K,
@@ -172,8 +187,9 @@ def clustered(counts_DKK: NDArray[np.integer], weight_K: Floats, level: float) -
         producers_K=plain.producers_K,
         producers_se_K=error(producers_DK),
         overall=plain.overall,
-        overall_se=float(error(own_DK.sum(axis=1))),
-        quantile=quantile,
+        overall_se=overall_se,
+        overall_below=quantile * overall_se,
+        overall_above=quantile * overall_se,
         design_effect=float((se_K**2).sum()) / independent if independent else 1.0,
     )
 

@@ -28,7 +28,7 @@ from bocage.mapping.report import STAGES, FailedBlock, MapReport, versions
 from bocage.mapping.stac import write_item
 from bocage.mapping.styles import style_file, write_share_style
 from bocage.mapping.workspace import Workspace
-from bocage.mapping.write import write_cog
+from bocage.mapping.write import is_whole, write_cog
 from bocage.nomenclatures.qgis import class_style
 from bocage.rasters import Grid
 
@@ -127,9 +127,8 @@ def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> Map
         raise DataError(f"{work.out}: no block is complete, so there is no map to finish.")
     maps: dict[str, str] = {}
     for layer in layers:
-        parts = [(block, work.block_file(block, layer.stem)) for block in complete]
         target = work.map_file(layer.stem)
-        write_cog(target, layer, grid, parts, work.folder)
+        _join(work, target, layer, grid, complete)
         maps[layer.stem] = str(target)
         _write_style(target, layer)
     finishing_s = time.perf_counter() - began
@@ -138,6 +137,25 @@ def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> Map
     write_item(work.out, report, product["models"], dates)
     work.finish(report)
     return report
+
+
+def _join(
+    work: Workspace, target: Path, layer: Layer, grid: Grid, complete: Sequence[Block]
+) -> None:
+    """Write a layer; blocks whose files have been lost are given up (`DataError`)."""
+    parts = [(block, work.block_file(block, layer.stem)) for block in complete]
+    try:
+        write_cog(target, layer, grid, parts, work.folder)
+    except DataError as error:
+        broken = [(block, path) for block, path in parts if not is_whole(path)]
+        if not broken:
+            raise
+        for block, _ in broken:
+            work.forget(block)
+        raise DataError(
+            f"{broken[0][1]}: is missing or truncated, though the block was complete; "
+            f"{len(broken)} blocks are no more. Run the same command again: they are computed anew."
+        ) from error
 
 
 def _write_style(target: Path, layer: Layer) -> None:

@@ -124,6 +124,7 @@ def prepare(
     tasks = task_outputs(meta.tasks, config)
     layers = map_layers(meta.tasks, tasks, tuple(resolutions), config)
     needs = footprint(sensors, ratios, tasks, layers)
+    wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
     if config.window_px != "auto":
         chosen = Choice(make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px))
     elif planned is not None and planned.window_px % unit == 0:
@@ -131,9 +132,14 @@ def prepare(
         chosen = Choice(make_lattice(meta.tile_px, unit, planned.window_px, overlap_px))
     else:
         machine = machine or machine_of(config, torch.device("cpu"))
-        chosen = choose_window(bundles, sensors, ratios, needs, config, machine, BLOCK_MEMORY_BYTES)
+        # An area of interest begins on a stride, so by a few pixels the size hangs on the choice.
+        default = make_lattice(meta.tile_px, unit, None, config.overlap_px)
+        whole = lay_target(sensors, output_m, wanted, default.stride_px).grid
+        chosen = choose_window(
+            bundles, sensors, ratios, needs, (whole.height, whole.width), config, machine,
+            BLOCK_MEMORY_BYTES,
+        )  # fmt: skip
     lattice = chosen.lattice
-    wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
     target = lay_target(sensors, output_m, wanted, lattice.stride_px)
     reference, grid = target.reference, target.grid
     sensors = [_covering(sensor, reference) for sensor in sensors]
@@ -147,7 +153,8 @@ def prepare(
             "cannot be read of it costs the blocks that show it, which the report lists."
         )
     warnings += [doubt for s in sensors if config.check_values for doubt in doubts(s)]
-    if config.window_px in (None, "auto") and lattice.window_px != meta.tile_px:
+    usual_px = make_lattice(meta.tile_px, unit).window_px
+    if config.window_px in (None, "auto") and usual_px != meta.tile_px:
         warnings.append(
             f"windows are {lattice.window_px} px where the network was trained on {meta.tile_px} "
             f"px: the inputs' pixels meet every {unit} px only."

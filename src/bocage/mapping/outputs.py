@@ -102,9 +102,13 @@ class Layer:
 def task_outputs(tasks: Sequence[Any], config: MapConfig) -> tuple[TaskOutput, ...]:
     """What the blending of each of the bundle's tasks yields.
 
-    `ConfigError` for a wanted probability of no scored class.
+    `ConfigError` for a wanted probability of no scored class, and for one beside `all`.
     """
     wanted = set(config.probabilities)
+    if "all" in wanted and len(wanted) > 1:
+        raise ConfigError(
+            "probabilities: beside 'all' naming classes has no effect. Leave them, or 'all', out."
+        )
     found = []
     for task in tasks:
         scored = [(i, c) for i, c in enumerate(task.classes) if c.scored]
@@ -152,6 +156,11 @@ def map_layers(
             stem = f"{slug}_probabilities"
             layers.append(Layer(stem, "probabilities", task.name, bands, tags=tags))
     sensors = coverage_bits(inputs)
+    if config.coverage and "coverage" in config.model_fields_set and len(sensors) < 2:
+        raise ConfigError(
+            "coverage=true has no effect: this network has one sensor, and where it has no data is "
+            "nodata. Leave it out."
+        )
     if config.coverage and len(sensors) > 1:
         if len(sensors) > _BITS:
             raise ConfigError(

@@ -24,7 +24,7 @@ from rasterio.crs import CRS
 
 from bocage.errors import ConfigError, DataError
 from bocage.mapping.areas import check_confidence
-from bocage.mapping.maps import ClassMap, open_map, strips
+from bocage.mapping.maps import ClassMap, check_not_input, open_map, strips
 from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.polygons.graph import Ints, first_of_each, ranges
 from bocage.mapping.vectors import GEOMETRY, PYOGRIO_ERRORS, Batch, check_target, write_features
@@ -69,6 +69,7 @@ def write_parcels(
     if not 0 <= inner_buffer_m < np.inf:
         raise ConfigError(f"inner_buffer_m={inner_buffer_m:g}: must be 0 or more metres.")
     class_map = open_map(map_path)
+    check_not_input([target], [*class_map.files, parcels_path])
     parcels = _read_parcels(parcels_path)
     columns = _vote_columns(class_map)
     taken = sorted(set(columns.names) & set(parcels.columns))

@@ -263,19 +263,6 @@ def _most_windows(lattice: Lattice, size_px: int) -> int:
     return -(-(size_px + lattice.window_px - 1) // lattice.stride_px)
 
 
-def work_per_pixel(lattice: Lattice, block_px: int) -> float:
-    """Pixels that pass through the network for one of the map, far from the map's border.
-
-    Overlaps count, and windows that reach over a block's border, which its neighbour repeats: a
-    large window has less of the first and more of the second.
-    """
-    # Seen from a block, windows start at places one step apart, some at every of them.
-    step = math.gcd(lattice.stride_px, block_px)
-    before, after = -lattice.window_px + lattice.lead_px, block_px - 1 + lattice.lead_px
-    along = (after // step - before // step) * step / lattice.stride_px
-    return (along * lattice.window_px / block_px) ** 2
-
-
 def choose_block_px(footprint: Footprint, lattice: Lattice, budget: int) -> int:
     """Largest block, at most `MAX_BLOCK_PX`, whose arrays stay within `budget` bytes."""
     side = MAX_BLOCK_PX

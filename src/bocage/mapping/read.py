@@ -92,10 +92,8 @@ def read_block(
             series[name] = Series(values, sensor.dates, mask, holes_free)
     inputs = BlockInputs((top, left), grids, images, valid, series, None, tuple(sorted(found)))
     data_HW = _data_anywhere(inputs, block)
-    if target is not None and target.area is not None:
-        wanted_HW = target.area.mask(
-            target.grid, (block.row0, block.row1), (block.col0, block.col1)
-        )
+    if target is not None:
+        wanted_HW = target.wanted((block.row0, block.row1), (block.col0, block.col1))
         if wanted_HW is not None:
             data_HW = wanted_HW if data_HW is None else data_HW & wanted_HW
     return replace(inputs, data_HW=data_HW)

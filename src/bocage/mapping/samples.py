@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError, unknown_name
+from bocage.mapping.areas import blocks
 from bocage.mapping.maps import ClassMap
 from bocage.mapping.outputs import NODATA
 from bocage.mapping.validation import Places, Validation, check_named, class_ids_by_name
-from bocage.mapping.zones import Zones, moved, read_features
-from bocage.rasters import open_raster
+from bocage.mapping.zones import ZonePainter, Zones, moved, read_features
+from bocage.rasters import Grid, open_raster
 
 _TILE_PX = 512
 """Points are looked up tile by tile of the map, so that each tile is decoded once."""
@@ -73,17 +74,27 @@ def read_samples(path: Path, source: ClassMap, field: str | None = None) -> Vali
     return _on_pixels(path, shapely.get_coordinates(points), reference_N, source)
 
 
-def count_by_zone(validation: Validation, zones: Zones) -> NDArray[np.int64]:
+def count_by_zone(validation: Validation, zones: Zones, grid: Grid) -> NDArray[np.int64]:
     """Units of each zone by map class and reference class, (Z, K, K).
 
-    A unit is in a zone when the middle of its pixel is, as its pixel is counted there.
+    A unit is in the zone that its pixel is counted in: zones are drawn as `count_areas` draws them,
+    in the blocks that have units. `grid` is the map's.
     """
     places, classes = validation.places, len(validation.class_ids)
     assert places is not None
-    tree = shapely.STRtree(shapely.points(places.x_N, places.y_N))
-    zone, unit = tree.query(zones.shapes, predicate="intersects")
     counts_ZKK = np.zeros((len(zones), classes, classes), np.int64)
-    np.add.at(counts_ZKK, (zone, places.mapped_N[unit], places.reference_N[unit]), 1)
+    painter = ZonePainter(zones, grid)
+    for window in blocks(grid):
+        row_N, col_N = places.row_N - window.row_off, places.col_N - window.col_off
+        here = (row_N >= 0) & (row_N < window.height) & (col_N >= 0) & (col_N < window.width)
+        unit = np.flatnonzero(here)
+        for layer in painter.paint(window) if len(unit) else ():
+            if layer.index_HW is None:
+                zone, inside = np.repeat(layer.zones, len(unit)), unit
+            else:
+                index = layer.index_HW[row_N[unit], col_N[unit]]
+                zone, inside = layer.zones[index[index > 0] - 1], unit[index > 0]
+            np.add.at(counts_ZKK, (zone, places.mapped_N[inside], places.reference_N[inside]), 1)
     return counts_ZKK
 
 
@@ -147,8 +158,8 @@ def _on_pixels(
         raise DataError(f"{source.path}: holds class ids {strange[:8]} that it does not name.")
     place = np.zeros(256, np.intp)
     place[list(ids)] = np.arange(len(ids))
-    x, y = grid.transform @ (units[known, 1] + 0.5, units[known, 0] + 0.5)
-    places = Places(x, y, place[mapped[known]], place[units[known, 2]])
+    row, col, reference = units[known].T
+    places = Places(row, col, place[mapped[known]], place[reference])
     counts = np.zeros((1, len(ids), len(ids)), np.int64)
     np.add.at(counts[0], (places.mapped_N, places.reference_N), 1)
     return Validation(path, ids, counts, (), places, notes)

@@ -23,13 +23,13 @@ MAP, REFERENCE = "map", "reference"
 
 @dataclass(frozen=True)
 class Places:
-    """Where the N units of a sample lie: middles of their pixels, in the map's CRS.
+    """Where the N units of a sample lie: rows and columns of the map's pixels.
 
     `mapped_N` and `reference_N` are places in the validation's `class_ids`.
     """
 
-    x_N: NDArray[np.float64]
-    y_N: NDArray[np.float64]
+    row_N: NDArray[np.int64]
+    col_N: NDArray[np.int64]
     mapped_N: NDArray[np.intp]
     reference_N: NDArray[np.intp]
 

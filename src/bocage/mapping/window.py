@@ -3,21 +3,21 @@
 Candidates are the window that a map has by default and two to four times it, up to `MAX_TILES`
 tiles: multiples of it suit the inputs' pixels and whatever grid of cells the network needs. All
 overlap by as much as the smallest. Of those that fit, the one with the least time per pixel of the
-map is taken: that of a pass, measured, times the pixels that pass through the network
-(`bocage.mapping.plan.work_per_pixel`). Larger windows have less overlap, but more of them reaches
-over a block's border, and on a CPU a pixel of theirs takes longer: glibc gives the memory of large
-tensors back after every operation, and the kernel clears it anew for the next.
+map is taken: that of a pass, measured, times the pixels that pass through the network for this map.
+Larger windows have less overlap, but more of them reaches over the borders of blocks and of the
+map.
 
-What a window takes, by the formula of this module, where p(w) is the peak of a pass through the
-network with windows of w pixels, without its weights:
+What a window takes, where p(w) is the peak of a pass through the network with windows of w pixels,
+without its weights:
 
-- on a CPU p(w), within `CPU_PASS_BYTES`, whatever the machine has, so that what fits is the same
-  everywhere. p is what the operations' results that live at one moment take together, counted as
-  they are made and dropped (`LiveBytes`). Unlike the process's memory that does not depend on what
-  ran before; it misses only what libraries take within an operation;
+- on a CPU p(w), within `CPU_PASS_BYTES` and what the machine has: `MEMORY_SHARE` of what is free,
+  divided by the processes, less the arrays of a block. p is what the operations' results that live
+  at one moment take together, counted as they are made and dropped (`LiveBytes`). Unlike the
+  process's memory that does not depend on what ran before; it misses only what libraries take
+  within an operation;
 - on a GPU p(w) by its own allocator's count, the windows whose logits are held for blending,
-  and the bytes of a block, within `GPU_SHARE` of what is free, divided by the processes that share
-  it, less the weights.
+  and the bytes of a block, within `MEMORY_SHARE` of what is free, divided by the processes that
+  share it, less the weights.
 
 p is measured with the smallest window, scaled by area to see what may fit, then measured again with
 the chosen one. The arrays of a block (`bocage.mapping.engine`) must stay within their own budget.
@@ -26,6 +26,8 @@ the chosen one. The arrays of a block (`bocage.mapping.engine`) must stay within
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,10 +50,10 @@ from bocage.mapping.plan import (
     MAX_WINDOW_PX,
     Footprint,
     Lattice,
+    Plan,
     alignment_unit,
     choose_block_px,
     make_lattice,
-    work_per_pixel,
 )
 from bocage.mapping.predict import (
     GPU_BATCH,
@@ -59,7 +61,7 @@ from bocage.mapping.predict import (
     network_inputs,
     windows_together,
 )
-from bocage.memory import keep_freed_memory
+from bocage.memory import available_bytes, keep_freed_memory
 from bocage.modalities import get_modality
 from bocage.sample import Series
 from bocage.series import usable_dates
@@ -70,9 +72,9 @@ if TYPE_CHECKING:
 MAX_TILES = 4
 """How many times the tile that a network was trained on a chosen window may be."""
 CPU_PASS_BYTES = 4 * 2**30
-"""What a pass through the network may take on a CPU, beside the arrays of a block."""
-GPU_SHARE = 0.8
-"""Of a GPU's free memory: the rest is for the allocator's gaps and the libraries' own needs."""
+"""What a pass through the network may take on a CPU at most, beside the arrays of a block."""
+MEMORY_SHARE = 0.8
+"""Of what is free: the rest is for the allocator's gaps and the libraries' own needs."""
 ENOUGH = 0.95
 """Share of the default window's time below which another is worth taking: less may be chance."""
 _YEAR = 2000
@@ -88,20 +90,22 @@ class Machine:
     """Windows per pass."""
     processes: int = 1
     """That share the device."""
+    seen: bool = True
+    """Whether the run is here, and not on machines of a cluster."""
 
 
 def machine_of(config: MapConfig, device: torch.device, on_cluster: bool = False) -> Machine:
     """The machine of a run on `device`.
 
-    A cluster's devices are not seen from where the run is started: windows are chosen for a CPU,
-    in batches as a GPU gets them.
+    A cluster's devices are not seen from where the run is started: windows are chosen for a CPU
+    of which only `CPU_PASS_BYTES` counts, in batches as a GPU gets them.
     """
     if on_cluster:
-        return Machine(torch.device("cpu"), config.batch_size or GPU_BATCH)
-    processes = 1
-    if device.type == "cuda" and config.workers is not None:
+        return Machine(torch.device("cpu"), config.batch_size or GPU_BATCH, seen=False)
+    processes = config.workers or 1
+    if device.type == "cuda":
         devices = 1 if device.index is not None else torch.cuda.device_count()
-        processes = -(-config.workers // devices)
+        processes = -(-processes // devices)
     return Machine(device, windows_together(config, device), processes)
 
 
@@ -116,9 +120,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Limits:
-    """What decides whether a window fits."""
+    """What decides whether a window fits a map of `map_px`, height and width."""
 
     needs: Footprint
+    map_px: tuple[int, int]
     pass_bytes: int
     """For a pass through the network and, on a GPU, what else lies in its memory."""
     block_bytes: int
@@ -126,23 +131,36 @@ class Limits:
     block_px: int | None
     """A block's side, if it was asked for."""
     on_gpu: bool
+    process_bytes: float = math.inf
+    """For a pass and the arrays of a block together, on a CPU."""
 
-    def block_of(self, lattice: Lattice) -> int:
-        """Side of the blocks that such windows are blended in."""
-        return self.block_px or choose_block_px(self.needs, lattice, self.block_bytes)
+    def block_of(self, lattice: Lattice) -> tuple[int, int]:
+        """Height and width of the blocks that such windows are blended in."""
+        side = self.block_px or choose_block_px(self.needs, lattice, self.block_bytes)
+        return min(side, self.map_px[0]), min(side, self.map_px[1])
+
+    def work(self, lattice: Lattice) -> float:
+        """Pixels that pass through the network for one of the map."""
+        side = self.block_px or choose_block_px(self.needs, lattice, self.block_bytes)
+        whole = Plan(*self.map_px, lattice, side).amounts()
+        return whole.windows * lattice.window_px**2 / whole.pixels
 
     def demand(self, lattice: Lattice, peak_bytes: float) -> float:
-        """Of `pass_bytes`, with a pass that takes so much at its peak."""
+        """Of `room`, with a pass that takes so much at its peak."""
         if not self.on_gpu:
             return peak_bytes
-        side = self.block_of(lattice)
-        layers = (self.needs.layer_bytes + 1) * side**2
-        return peak_bytes + self.needs.logits_bytes(lattice, side) + layers
+        height, width = self.block_of(lattice)
+        layers = (self.needs.layer_bytes + 1) * height * width
+        return peak_bytes + self.needs.logits_bytes(lattice, width) + layers
+
+    def room(self, lattice: Lattice) -> float:
+        """What there is for `demand`."""
+        arrays = self.needs.total_bytes(lattice, *self.block_of(lattice))
+        return max(0.0, min(self.pass_bytes, self.process_bytes - arrays))
 
     def holds_block(self, lattice: Lattice) -> bool:
         """Whether the arrays of a block stay within their budget."""
-        side = self.block_of(lattice)
-        return self.needs.total_bytes(lattice, side, side) <= self.block_bytes
+        return self.needs.total_bytes(lattice, *self.block_of(lattice)) <= self.block_bytes
 
 
 def candidates(tile_px: int, unit_px: int, overlap_px: int | None) -> list[Lattice]:
@@ -178,9 +196,7 @@ Measure = Callable[[int], Pass]
 def choose_lattice(lattices: Sequence[Lattice], limits: Limits, measure: Measure) -> Choice:
     """Of lattices, the default one first, the one that fits with the least time per pixel."""
     first = lattices[0]
-
-    def work(lattice: Lattice) -> float:
-        return work_per_pixel(lattice, limits.block_of(lattice))
+    work = functools.cache(limits.work)
 
     def duration(lattice: Lattice, seconds: float) -> float:
         return work(lattice) * seconds / lattice.window_px**2
@@ -191,19 +207,20 @@ def choose_lattice(lattices: Sequence[Lattice], limits: Limits, measure: Measure
         return _kept(first, f"a trial failed ({error})")
     chosen, share, needed = first, ENOUGH, 0.0
     better = [x for x in lattices[1:] if work(x) < work(first) and limits.holds_block(x)]
-    against = "" if better else "in the blocks that fit in memory larger ones do no less work"
+    blocks = " x ".join(map(str, limits.block_of(first)))
+    against = "" if better else f"on this map, in blocks of {blocks}, larger ones do no less work"
     for lattice in sorted(better, key=work):
         side = lattice.window_px
         demand = limits.demand(lattice, least.peak_bytes * (side / first.window_px) ** 2)
-        if demand <= limits.pass_bytes:
+        if demand <= limits.room(lattice):
             try:
                 found = measure(side)
             except CannotRunError as error:
                 against = against or f"{side} px failed in a trial ({error})"
                 continue
             demand = limits.demand(lattice, found.peak_bytes)
-        if demand > limits.pass_bytes:
-            against = against or f"{side} px need {_size(demand)} of {_size(limits.pass_bytes)}"
+        if demand > limits.room(lattice):
+            against = against or f"{side} px need {_size(demand)} of {_size(limits.room(lattice))}"
             continue
         its_share = duration(lattice, found.seconds) / duration(first, least.seconds)
         if its_share < share:
@@ -215,8 +232,8 @@ def choose_lattice(lattices: Sequence[Lattice], limits: Limits, measure: Measure
     return Choice(
         chosen,
         f"window_px=auto: windows of {chosen.window_px} px, overlap {chosen.overlap_px} px; a pass "
-        f"needs {_size(needed)} of {_size(limits.pass_bytes)}, and a pixel {share:.2f} of the time "
-        f"of windows of {first.window_px} px.",
+        f"needs {_size(needed)} of {_size(limits.room(chosen))}, and a pixel {share:.2f} of the "
+        f"time of windows of {first.window_px} px.",
     )
 
 
@@ -233,6 +250,7 @@ def choose_window(
     sensors: Sequence[Sensor],
     ratios: Mapping[str, Fraction],
     needs: Footprint,
+    map_px: tuple[int, int],
     config: MapConfig,
     machine: Machine,
     block_bytes: int,
@@ -240,13 +258,15 @@ def choose_window(
     """The lattice of a run with `window_px=auto`.
 
     `ratios` are the sensors' pixel sizes in pixels of the map, `needs` what the arrays take, within
-    `block_bytes`.
+    `block_bytes`, `map_px` the map's height and width.
     """
     tile_px, unit_px = bundles[0].meta.tile_px, alignment_unit(ratios.values())
     lattices = candidates(tile_px, unit_px, config.overlap_px)
     with trial(bundles, sensors, ratios, config, machine) as (measure, budget):
         on_gpu = machine.device.type == "cuda"
-        limits = Limits(needs, budget, block_bytes, config.block_px, on_gpu)
+        free = None if on_gpu or not machine.seen else available_bytes()
+        share = math.inf if free is None else MEMORY_SHARE * free / machine.processes
+        limits = Limits(needs, map_px, budget, block_bytes, config.block_px, on_gpu, share)
         return choose_lattice(lattices, limits, measure)
 
 
@@ -270,7 +290,7 @@ def trial(
         keep_freed_memory()  # as a worker does
     else:
         before = torch.cuda.memory_allocated(device)
-        budget = int(GPU_SHARE * torch.cuda.mem_get_info(device)[0] / machine.processes)
+        budget = int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0] / machine.processes)
     learnt = (get_modality(i.modality).name for b in bundles for i in b.meta.network.inputs)
     names = tuple(dict.fromkeys(learnt))
     weights = [t for b in bundles for t in (*b.network.parameters(), *b.network.buffers())]

@@ -3,9 +3,9 @@
 `OUT/blocks/plan.json` says what is being mapped, from what and how (`request`), and what that comes
 to (`product`: grid, blocks, layers). `OUT/blocks/000012.json`, written last, says that the files of
 block 12 are complete. A run with the same request skips complete blocks, so any number of machines
-may work in one folder, each on its share: `OUT/blocks/share-02-of-10.json` is what the second of
-ten tells about itself. A finished map is `OUT/<layer>.tif` and `OUT/report.json`; `blocks` is then
-removed.
+may work in one folder, each on its share: `OUT/blocks/share-0002-of-0010.json` is what the second
+of ten tells about itself. A finished map is `OUT/<layer>.tif` and `OUT/report.json`; `blocks` is
+then removed.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ _ONLINE = "online"
 """Of a request: versions that servers have told, as far as they did."""
 _TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}(\.\w+)*")
 """What `atomic_path` leaves of a file when the process is killed."""
+_OURS = re.compile(r"\d{6,}(_.+\.tif|\.json)|share-\d{4,}-of-\d{4,}\.json|.+\.vrt")
+"""What a run writes into the folder of blocks beside the plan."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,38 @@ class Workspace:
         return list(_read_json(self._marker(block))["found"])
 
     def complete(self, block: Block, windows: int, found: Sequence[str] = ()) -> None:
-        """Declare the block's files complete; `found` is what was met while it was read."""
+        """Declare the block's files complete; `found` is what was met while it was read.
+
+        Raises `DataError` where the map has been finished meanwhile.
+        """
         write_json(self._marker(block), {"windows": windows, "found": list(found)})
+        self._check_unfinished()
+
+    def forget(self, block: Block) -> None:
+        """Take back that the block's files are complete: it will be computed anew."""
+        self._marker(block).unlink(missing_ok=True)
+
+    def _check_unfinished(self) -> None:
+        """Refuse to go on where another process has finished the map, and leave nothing behind."""
+        written = _entries(self.folder)
+        if (self.folder / _PLAN).is_file():
+            return
+        # Writing has made the folder anew.
+        _remove(written)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+        raise DataError(
+            f"{self.out}: another process finished the map while this one was at work on it. "
+            "Nothing is lost: the whole map stands there."
+        )
+
+    def begin(self, request: dict[str, Any], product: dict[str, Any]) -> None:
+        """Write the plan, unless one stands."""
+        written = _entries(self.folder)
+        if not (self.folder / _PLAN).is_file():
+            # Blocks come after their plan: these are of a process that outlived its map.
+            _remove(written)
+            _write_once(self.folder / _PLAN, {"request": request, "product": product})
 
     @property
     def product(self) -> dict[str, Any]:
@@ -92,23 +124,18 @@ class Workspace:
                 f"{self.out}: no mapping run has begun here, or its map is finished. Start it with "
                 "'bocage map'."
             )
-        product: dict[str, Any] = _read_json(stated)["product"]
+        product = _read_json(stated).get("product")
+        if not isinstance(product, dict):
+            raise DataError(f"{stated}: is not what a mapping run writes. Remove {self.folder}.")
         return product
 
     def declare(self, share: Share, told: dict[str, Any]) -> None:
-        """Write what one share of the work tells about itself."""
-        path = self.folder / f"share-{share[0]:04d}-of-{share[1]:04d}.json"
-        if self.folder.is_dir():
-            write_json(path, told)
-            if (self.folder / _PLAN).is_file():
-                return
-            # Removed between the two: what was written has made the folder anew.
-            path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
-        raise DataError(
-            f"{self.out}: the map was finished while share {share[0]}/{share[1]} was at work."
-        )
+        """Write what one share of the work tells about itself.
+
+        Raises `DataError` where the map has been finished meanwhile.
+        """
+        write_json(self.folder / f"share-{share[0]:04d}-of-{share[1]:04d}.json", told)
+        self._check_unfinished()
 
     def declared(self) -> list[dict[str, Any]]:
         """What all shares have told."""
@@ -193,9 +220,7 @@ def open_workspace(
             f"{out}: cannot be written to ({error.strerror or error}). Check permissions and "
             "free space."
         ) from error
-    stated = work.folder / _PLAN
-    if not stated.is_file():
-        _write_once(stated, {"request": request, "product": product})
+    work.begin(request, product)
     # Even if it was written just now: another share may have been faster.
     _check_request(work, request)
     return work
@@ -226,7 +251,13 @@ def _write_once(target: Path, value: dict[str, Any]) -> None:
 
 def _check_request(work: Workspace, request: dict[str, Any]) -> None:
     """Refuse to go on with blocks of another request (`ConfigError`)."""
-    before = _read_json(work.folder / _PLAN)["request"]
+    before = _read_json(work.folder / _PLAN).get("request", {})
+    if before.get("version") != request["version"]:
+        raise ConfigError(
+            f"{work.out}: holds blocks of an unfinished run that differs in: version (bocage "
+            f"{before.get('version')}, now {request['version']}). Finish it with that version, "
+            "choose another folder, or set overwrite=true to start anew."
+        )
     # As the file gives it back: tuples are lists there.
     now = json.loads(json.dumps(request))
     changed = sorted(k for k in {*before, *now} - {_ONLINE} if before.get(k) != now.get(k))
@@ -268,7 +299,7 @@ def check_folder(out: Path, request: dict[str, Any], stems: Sequence[str], overw
         raise ConfigError(f"{out}: is a file. Name a folder for the map.")
     # One look: another share may write the plan at any moment.
     names = {path.name for path in _entries(work.folder)}
-    if _PLAN not in names and not all(map(_TEMPORARY.fullmatch, names)):
+    if _PLAN not in names and not all(_OURS.fullmatch(n) or _TEMPORARY.fullmatch(n) for n in names):
         raise ConfigError(
             f"{work.folder}: holds files that are not of a mapping run. Choose another folder."
         )
@@ -286,6 +317,13 @@ def check_folder(out: Path, request: dict[str, Any], stems: Sequence[str], overw
         )
     if _PLAN in names:
         _check_request(work, request)
+
+
+def _remove(written: Sequence[Path]) -> None:
+    """Remove of these files what a run writes beside its plan."""
+    for path in written:
+        if _OURS.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -14,7 +14,6 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # what copying raises is not rasterio's own
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 from tifffile import TiffFile, TiffFileError
 
 from bocage.errors import DataError
@@ -55,13 +54,11 @@ def write_block(
         "compress": "zstd",
         "zstd_level": 1,
     }
-    # In memory first: on a full disk GDAL closes a truncated file without an error.
-    with _gdal_errors(target), MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
+    with _gdal_errors(target), atomic_path(target) as temporary, rasterio.Env(**_WRITING):
+        with rasterio.open(temporary, "w", **profile) as dataset:
             for number, band_HW in enumerate(bands_CHW, start=1):
                 dataset.write(with_overviews(band_HW, levels, layer.nodata, average), number)
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(memory.getbuffer())
+        _check_whole(temporary, target)
 
 
 def write_cog(
@@ -95,19 +92,24 @@ def cog_options(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _check_whole(temporary: Path, target: Path) -> None:
-    """Refuse a file whose tiles lie beyond its end: a full disk that GDAL did not tell of."""
-    size = temporary.stat().st_size
+def is_whole(path: Path) -> bool:
+    """Whether a GeoTIFF is there, and none of its tiles lies beyond its end."""
     try:
-        with TiffFile(temporary) as tiff:
+        size = path.stat().st_size
+        with TiffFile(path) as tiff:
             ends = [
                 offset + count
                 for page in tiff.pages
                 for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)
             ]
-    except TiffFileError:
-        ends = []
-    if not ends or max(ends) > size:
+    except (TiffFileError, OSError):
+        return False
+    return bool(ends) and max(ends) <= size
+
+
+def _check_whole(temporary: Path, target: Path) -> None:
+    """Refuse what GDAL writes on a full disk: a truncated file, closed without an error."""
+    if not is_whole(temporary):
         raise DataError(
             f"{target}: could not be written whole (the disk is full, or a limit is reached). Make "
             "room, then run the same command again."

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 
 from bocage.errors import ConfigError, unknown_name
 from bocage.mapping.areas import check_confidence
-from bocage.mapping.maps import ClassMap, open_map
+from bocage.mapping.maps import ClassMap, check_min_area, check_not_input, open_map
 from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA
 from bocage.mapping.polygons.sieve import absorb
 from bocage.mapping.polygons.simplify import simplify
@@ -84,8 +84,7 @@ def write_polygons(
     config = config or PolygonConfig()
     check_target(target)
     class_map = open_map(map_path)
-    if target.resolve() == map_path.resolve():
-        raise ConfigError(f"{target}: is the map itself. Give another output.")
+    check_not_input([target], class_map.files)
     job = _Job(class_map, config, strip_px, progress)
     count = write_features(target, job.columns, job.batches(), class_map.grid.crs, "Polygon")
     return PolygonReport(count, job.absorbed, job.cut_km)
@@ -103,11 +102,7 @@ class _Job:
         by_default = config.tile_km is None and grid.width * grid.height > WHOLE_PX
         self.cut_km = TILE_PX * grid.resolution[0] / 1000 if by_default else None
         self.wanted = _wanted(class_map, config.classes)
-        if config.min_area_m2 is not None and config.min_area_m2 <= class_map.pixel_m2:
-            raise ConfigError(
-                f"min_area_m2={config.min_area_m2:g} has no effect: a pixel of {class_map.path} "
-                f"has {class_map.pixel_m2:g} m². Give more, or leave it out."
-            )
+        check_min_area(class_map, config.min_area_m2)
         fields = [("class_id", pa.int16()), ("class", pa.string()), ("color", pa.string())]
         fields.append(("area_m2", pa.float64()))
         if class_map.confidence is not None:
