@@ -98,20 +98,8 @@ def main(size: str) -> None:
         obtained = " | ".join(f"{share:.2f}" for share in _percent(cover)[:, k])
         print(f"| {name} | {FLAIR1_SHARES[name]:.2f} | {obtained} |")
 
-    whole = sum(area for area, _ in NATIONAL.values())
-    listed = np.isin(LPIS_3.names, list(NATIONAL))
-    # Shares among the crops that have a published figure, so that both columns add up to 100.
-    among = crops[:, listed].sum(axis=1, keepdims=True)
-    print(
-        "\n| crop (level 3) | France % | train % | valid % | test % | training patches | domains |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for k, name in enumerate(LPIS_3.names[:-1]):
-        area, source = NATIONAL.get(name, (None, ""))
-        target = "" if area is None else f"{100 * area / whole:.2f} ({', '.join(source)})"
-        obtained = " | ".join(f"{share:.2f}" for share in 100 * crops[:, k] / among[:, 0])
-        places = sum(counted[k] > 0 for counted in kinds.values())
-        print(f"| {name} | {target} | {obtained} | {taught[k]} | {places} |")
+    grown = np.sum([counted > 0 for counted in kinds.values()], axis=0)
+    print("", *crop_table(crops, taught, grown), sep="\n")
     parents = np.array(LEVEL_2_PARENTS)[np.array(LEVEL_3_PARENTS)]
     first = np.bincount(parents[:-1], crops.sum(axis=0)[:-1], minlength=len(LPIS_1))
     missing = [LPIS_1.names[k] for k in np.flatnonzero(first[:-1] == 0)]
@@ -122,6 +110,39 @@ def main(size: str) -> None:
     print("Sources:")
     for letter, source in SOURCES.items():
         print(f"({letter}) {source}.")
+
+
+def crop_table(
+    crops: NDArray[np.float64], taught: NDArray[np.int64], grown: NDArray[np.int64]
+) -> list[str]:
+    """Lines of the table of crops at level 3; every column of shares adds up to 100.
+
+    Args:
+        crops: pixels by split and class, (3, C), background last.
+        taught: training patches that show a class, (C,).
+        grown: domains that do, (C,).
+    """
+    names = LPIS_3.names[:-1]
+    whole = sum(area for area, _ in NATIONAL.values())
+    # A split's shares are of all its crops; France's of those of which the area was found.
+    shares = _percent(crops[:, :-1])
+    lines = [
+        "| crop (level 3) | France %, of those with a figure | train % | valid % | test % "
+        "| training patches | domains |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for k, name in enumerate(names):
+        area, source = NATIONAL.get(name, (None, ""))
+        target = "" if area is None else f"{100 * area / whole:.2f} ({', '.join(source)})"
+        lines.append(f"| {name} | {target} | {_cells(shares[:, k])} | {taught[k]} | {grown[k]} |")
+    figured = np.isin(names, list(NATIONAL))
+    lines.append(f"| all with a figure | 100.00 | {_cells(shares[:, figured].sum(axis=1))} | | |")
+    lines.append(f"| all crops | | {_cells(shares.sum(axis=1))} | | |")
+    return lines
+
+
+def _cells(shares: NDArray[np.float64]) -> str:
+    return " | ".join(f"{share:.2f}" for share in shares)
 
 
 def _patches(size: str) -> Iterator[Patch]:

@@ -5,55 +5,43 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tools.simulation_goldens import CALIBRATION, ROOT, quick_distances
 
-# Largest mean distance per topic and unit: about a quarter above what the full comparison in
-# docs/simulation.md finds, because one patch per domain is a small sample.
-LIMITS = {
-    ("FLAIR-HUB statistics", "relative"): 0.20,
-    ("aerial histograms", "DN"): 20.0,
-    ("aerial histograms", "-"): 0.40,
-    ("texture at 0.2 m", "log2"): 0.85,
-    ("texture spectra", "-"): 0.75,
-    ("texture spectra", "log10"): 0.65,
-    ("object heights", "m"): 3.2,
-    ("seasonal curves", "-"): 0.17,
-    ("seasonal curves", "dB"): 2.2,
-    ("passes", "dates"): 45.0,
-    ("passes", "-"): 0.12,
-}
+SLACK = 1.3
+"""A mean distance may grow by so much: another draw of places moves it by about a quarter."""
+
+MEASURED: dict[str, float] = json.loads(CALIBRATION.read_text())["distances"]
+"""What `python -m tools.simulation_goldens --real DIR` measured when the content last changed."""
 
 
 @pytest.fixture(scope="module")
-def distances(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Mean distance per topic and unit."""
+def distances(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """Mean distance per topic and measure, of today's simulator."""
     out = tmp_path_factory.mktemp("calibration")
-    command = [sys.executable, "-m", "tools.calibrate_simulation", "--quick"]
-    ran = subprocess.run(
-        [*command, "--real", str(real_data), "--out", str(out)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("| what |")
+    found = quick_distances(real_data, out)
     assert {path.name for path in out.iterdir()} == {
         "calibration.json", "simulation-spectra.png", "simulation-curves.png",
     }  # fmt: skip
-    found = defaultdict(list)
-    for row in json.loads((out / "calibration.json").read_text()):
-        found[row["topic"], row["unit"]].append(row["distance"])
-    return {key: float(np.mean(values)) for key, values in found.items()}
+    return found
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("topic", LIMITS, ids=" ".join)
+def test_every_comparison_has_a_limit(distances):
+    assert distances.keys() == MEASURED.keys()
+    assert {key.partition(":")[0] for key in distances} == {
+        "FLAIR-HUB statistics", "aerial histograms", "texture at 0.2 m", "texture spectra",
+        "object heights", "seasonal curves", "summer reflectance", "passes",
+    }  # fmt: skip
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("topic", MEASURED)
 def test_simulated_marginals_stay_close_to_real_ones(distances, topic):
-    assert distances[topic] < LIMITS[topic]
+    assert distances[topic] <= SLACK * MEASURED[topic]
 
 
 @pytest.mark.unit

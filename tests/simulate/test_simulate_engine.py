@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,15 +18,21 @@ import rasterio
 from bocage.errors import ConfigError, DataError
 from bocage.simulate import (
     benchmark,
+    dataset,
+    empty_splits,
     simulate_area,
     simulate_benchmark,
     simulate_dataset,
     verify_benchmark,
 )
+from bocage.simulate import patches as patches_module
 from bocage.simulate.checksums import CHECKSUMS, file_digest
+from bocage.simulate.domains import DOMAINS, DOMAINS_BY_KEY
 from bocage.simulate.folder import SIMULATOR_VERSION
 from bocage.simulate.jobs import run_jobs
+from bocage.simulate.patches import draw_up, plan_patches
 from bocage.simulate.request import parse_domains, parse_names, parse_side
+from bocage.simulate.sites import Region
 from bocage.simulate.totals import VERSION
 
 pytestmark = pytest.mark.integration
@@ -179,6 +187,9 @@ def test_only_the_wanted_sensors_are_written_with_their_labels(tmp_path):
     assert tags == {
         "SENTINEL2_TS", "SENTINEL2_MSK-SC", "SPOT_RGBI", "AERIAL_LABEL-COSIA", "ALL_LABEL-LPIS",
     }  # fmt: skip
+    assert {path.stem for path in (tmp_path / "GLOBAL_ALL_MTD").iterdir()} == {
+        "GLOBAL_SENTINEL2_MTD_DATES", "GLOBAL_SPOT_MTD_DATES", "GLOBAL_ALL_MTD_SPLIT",
+    }  # fmt: skip
     with pytest.raises(ConfigError, match="asked for"):
         simulate_dataset(tmp_path, **{**request, "sensors": ["SPOT_RGBI"]}, classes=["rice"])
 
@@ -208,10 +219,44 @@ def test_requests_as_users_write_them():
     assert [parse_side(text) for text in ("5km", "0.5 km", "800m", "1000")] == [5e3, 500, 800, 1e3]
     assert parse_domains("3") == 3
     assert parse_domains("D030-2021, D080-2021") == ["D030-2021", "D080-2021"]
+    assert parse_domains("D080-2021,") == ["D080-2021"]
     assert parse_names("rice; grasses, monoculture;", ";") == ["rice", "grasses, monoculture"]
-    for parse, text in ((parse_side, "5 miles"), (parse_side, "-5km")):
-        with pytest.raises(ConfigError, match=text):
-            parse(text)
+    for text in ("5 miles", "-5km", "10m", "21 km"):
+        with pytest.raises(ConfigError, match=f"--area {text}[:;]"):
+            parse_side(text)
+
+
+@pytest.mark.parametrize(
+    ("domains", "patches", "message"),
+    [
+        (3, 20, None),
+        (["D024047-2021"], 20, None),
+        (["D068-2021"], 3, "training or validation: the chosen domains are held out.*D024047-2021"),
+        (["D024047-2021", "D051-2019"], 20, "for the test: none of the chosen.* such as D068-2021"),
+        (2, 1, "for validation: .*more patches"),
+        (["D024047-2021"], 1, "for validation or the test: .*more patches"),
+    ],
+)
+def test_splits_that_get_no_patch_are_named_as_they_are_written(
+    tmp_path, monkeypatch, domains, patches, message
+):
+    told = empty_splits(domains, patches)
+    assert (told is None) if message is None else re.search(message, str(told))
+    keys = [domain.key for domain in DOMAINS[:domains]] if isinstance(domains, int) else domains
+    monkeypatch.setattr(patches_module, "regions", _rows_of_regions)
+    written = {
+        patch.splits[0]
+        for key in keys
+        for patch in plan_patches(DOMAINS_BY_KEY[key], 7, patches, alone=len(keys) == 1)
+    }
+    names = {"train": "training", "valid": "validation", "test": "the test"}
+    lacking = [name for split, name in names.items() if split not in written]
+    assert str(told).partition(":")[0].endswith(" or ".join(lacking)) or not lacking
+
+
+def _rows_of_regions(domain: object, seed: int, count: int, *more: object) -> list[Region]:
+    """Regions without a search."""
+    return [Region(f"AA-S1-{k}", 102_400 * k, 0) for k in range(count)]
 
 
 def test_a_benchmark_is_checked_file_by_file(tmp_path, tiny):
@@ -235,12 +280,100 @@ def test_a_benchmark_is_checked_file_by_file(tmp_path, tiny):
     pixels[0, 5, 5] += 1
     with rasterio.open(kept, "w", **profile) as target:
         target.write(pixels)
-    with pytest.raises(DataError, match=rf"1 files .*{kept.name}"):
+    with pytest.raises(DataError, match=rf": 1 changed: \S*{kept.name}\. Delete those"):
         verify_benchmark(tmp_path)
     kept.unlink()
-    with pytest.raises(DataError, match=kept.name):
+    # What is missing is told apart from what is too many and from what cannot be read.
+    spot = kept.relative_to(tmp_path).as_posix()
+    broken, other = sorted(tmp_path.rglob("*_DEM_ELEV_*.tif"))[:2]
+    broken.write_bytes(b"II*")
+    other.write_bytes(b"II*")
+    foreign = tmp_path / "foreign.tif"
+    foreign.write_bytes(b"II*")
+    with pytest.raises(DataError) as caught:
         verify_benchmark(tmp_path)
+    told = str(caught.value)
+    assert f"1 missing: {spot}; 2 unreadable: " in told
+    assert broken.name in told
+    assert other.name in told
+    assert "; 1 not in the list: foreign.tif. " in told
+    # The remedy is a command that writes: the one that found this writes nothing.
+    again = f"bocage simulate {tmp_path} --benchmark v1 --size small"
+    assert f"Delete those that are there and run `{again}`" in told
+    for path in (broken, other, foreign):
+        path.unlink()
+    with pytest.raises(DataError, match=rf"3 missing: .*\. Run `{again}`"):
+        verify_benchmark(tmp_path)
+    calls: list[tuple[int, int]] = []
     assert simulate_benchmark(tmp_path) == total
+    assert total == verify_benchmark(
+        tmp_path, progress=lambda done, every: calls.append((done, every))
+    )
+    assert calls == [(k, 37) for k in range(1, 38)]
+    with pytest.raises(ConfigError, match="workers is 0"):
+        verify_benchmark(tmp_path, workers=0)
+
+
+def test_a_benchmark_is_complete_only_while_files_and_checksums_are_there(
+    tmp_path, tiny, monkeypatch
+):
+    def complete() -> bool:
+        return bool(json.loads((tmp_path / "simulation.json").read_text())["complete"])
+
+    def killed(*given: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(benchmark, "write_checksums", killed)
+        with pytest.raises(KeyboardInterrupt):
+            simulate_benchmark(tmp_path)
+    assert not complete()
+    total = simulate_benchmark(tmp_path)
+    assert complete()
+    drawn = {plan.domain.key: draw_up(plan) for plan in TINY.plans("small")}
+    monkeypatch.setattr(dataset, "draw_up", lambda plan: drawn[plan.domain.key])
+    # Every kind of file that can go: a patch's of the other shard, a table, the list.
+    patch = sorted(tmp_path.rglob("*_SPOT_RGBI_*.tif"))[0]
+    table = tmp_path / "GLOBAL_ALL_MTD" / "GLOBAL_ALL_MTD_SPLIT.gpkg"
+    for path in (table, tmp_path / CHECKSUMS):
+        path.unlink()
+        with monkeypatch.context() as patched:
+            patched.setattr(benchmark, "write_checksums", killed)
+            with pytest.raises(KeyboardInterrupt):
+                simulate_benchmark(tmp_path)
+        assert not complete(), path
+        assert simulate_benchmark(tmp_path) == total
+        assert complete()
+    shards = [(part, 3) for part in (1, 2, 3)]
+    patch.unlink()
+    unfinished = [simulate_benchmark(tmp_path, shard=shard) is None for shard in shards]
+    # Until the shard came whose patch it was.
+    assert unfinished == sorted(unfinished, reverse=True)
+    assert complete()
+    for path in tmp_path.rglob("*_SPOT_RGBI_*.tif"):
+        path.unlink()
+    assert simulate_benchmark(tmp_path, shard=(1, 3)) is None
+    assert not complete()
+    with pytest.raises(DataError, match=r"is not complete\. Run `bocage simulate .* --size small`"):
+        verify_benchmark(tmp_path)
+
+
+def test_folders_of_shards_that_are_copied_together_are_made_whole_by_one_more_run(
+    tmp_path, reference, monkeypatch
+):
+    drawn = {
+        key: plan_patches(DOMAINS_BY_KEY[key], REQUEST["seed"], REQUEST["patches"], alone=False)
+        for key in REQUEST["domains"]
+    }
+    monkeypatch.setattr(dataset, "draw_up", lambda plan: drawn[plan.domain.key])
+    parts = [tmp_path / "one", tmp_path / "two"]
+    for k, out in enumerate(parts, start=1):
+        assert not simulate_dataset(out, **REQUEST, shard=(k, 2))
+    shutil.copytree(parts[1], parts[0], dirs_exist_ok=True)
+    stamps = {path: path.stat().st_mtime_ns for path in parts[0].rglob("*.tif")}
+    assert simulate_dataset(parts[0], **REQUEST)
+    assert digests(parts[0]) == reference
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
 def test_a_benchmark_unlike_the_published_one_is_an_error(tmp_path, tiny, monkeypatch):

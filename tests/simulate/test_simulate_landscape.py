@@ -90,6 +90,50 @@ def test_still_water_is_level_and_blocks_meet_without_a_step():
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("key", [domain.key for domain in DOMAINS])
+def test_slopes_are_those_of_real_land(key):
+    """Degrees at 5 m: mountains are steep, with little above 45; the plains are flat."""
+    domain = DOMAINS_BY_KEY[key]
+    slopes, high = [], []
+    for k in range(30):
+        window = Window(k % 6 * 700_000, k // 6 * 980_000, 500, 40, 40)
+        altitude = ground(window, domain, SEED)[0].astype(np.float64)
+        down, across = np.gradient(altitude, 5)
+        slopes.append(np.degrees(np.arctan(np.hypot(down, across))))
+        if domain.snow_line_m is not None:
+            high.append(slopes[-1][altitude > domain.snow_line_m])
+    slope = np.stack(slopes)
+    median, steep = np.percentile(slope, (50, 90))
+    if domain.snow_line_m is None:
+        assert 1 < median < 14
+        assert steep < 26
+        assert slope.max() < 45
+        return
+    assert 12 < median < 21
+    assert 24 < steep < 38
+    assert (slope > 45).mean() < 0.02
+    snow = np.concatenate(high)
+    assert snow.size > 100, "ground above the line of snow"
+    assert snow.mean() < 30
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("key", ["D064-2021", "D074-2020", "D004-2021"])
+def test_nobody_ploughs_or_builds_on_steep_land(key):
+    domain = DOMAINS_BY_KEY[key]
+    land = blocks(
+        Window(0, 0, 25_600, 120, 120), Landscape(domain, SEED).key("blocks"), domain.block_m * 100
+    )
+    held = tenure(land, domain, SEED, past=False)
+    beyond = held.slope > np.tan(np.radians(20))
+    assert beyond.sum() > 300
+    assert not np.isin(held.use[beyond], (Use.ARABLE, Use.TOWN, Use.CENTRE, Use.WORKS)).any()
+    assert not (held.use == Use.PERMANENT)[held.slope > np.tan(np.radians(30))].any()
+    assert np.isin(held.use[beyond], (Use.WOOD, Use.WILD, Use.PASTURE)).mean() > 0.85
+    assert np.isin(Use.ARABLE, held.use[~beyond])
+
+
+@pytest.mark.unit
 def test_uses_follow_the_ground():
     domain = DOMAINS_BY_KEY["D012-2019"]
     window = Window(0, 0, 25_600, 60, 60)
@@ -199,5 +243,5 @@ def test_the_small_benchmark_holds_every_class_in_domains_that_its_test_has_not(
         if target > 2:
             assert target / 2.6 < share[COSIA.names.index(name)] < target * 2.6, name
     common = np.sort(np.delete(crops[0], BACKGROUND))[::-1]
-    assert common[:5].sum() > 0.45 * common.sum()
+    assert common[:5].sum() > 0.38 * common.sum()
     assert common[-20:].sum() < 0.15 * common.sum()

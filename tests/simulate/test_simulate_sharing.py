@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -16,12 +17,15 @@ import pytest
 import rasterio
 
 from bocage.errors import ConfigError, DataError
-from bocage.simulate import checksums, folder, simulate_area, simulate_dataset, territory
+from bocage.simulate import area, checksums, folder, simulate_area, simulate_dataset, territory
 from bocage.simulate.checksums import CHECKSUMS, check_total, verify, write_checksums
+from bocage.simulate.dataset import plan_patches
 from bocage.simulate.domains import DOMAINS
+from bocage.simulate.metadata import write_metadata
 from bocage.simulate.noise import Window
 
 DOMAIN = DOMAINS[0]
+AGAIN = "simulate it"
 
 
 def whole(out: Path) -> dict[str, str]:
@@ -38,7 +42,7 @@ def listed(tmp_path: Path) -> tuple[Path, str]:
     for k in range(2):
         image = np.full((1, 4, 4), k, dtype=np.uint8)
         folder.write_image(tmp_path / f"{k}.tif", image, Window(0, 0, 20, 4, 4), DOMAIN)
-    return tmp_path, write_checksums(tmp_path, {}, 1)
+    return tmp_path, write_checksums(tmp_path, {}, 1, AGAIN)
 
 
 def damage(path: Path) -> None:
@@ -51,14 +55,30 @@ def test_a_damaged_file_stays_named_however_often_the_list_is_asked_for(listed):
     out, total = listed
     before = (out / CHECKSUMS).read_text()
     damage(out / "1.tif")
-    for attempt in (lambda: verify(out, 1), lambda: write_checksums(out, {}, 1)):
+    for attempt in (lambda: verify(out, 1, AGAIN), lambda: write_checksums(out, {}, 1, AGAIN)):
         for _ in range(2):
-            with pytest.raises(DataError, match=r"1 files .*: 1\.tif\. Delete them and run"):
+            with pytest.raises(DataError, match=r"1 changed: 1\.tif\. Delete .*run `simulate it`"):
                 attempt()
     assert (out / CHECKSUMS).read_text() == before
     image = np.full((1, 4, 4), 1, dtype=np.uint8)
     folder.write_image(out / "1.tif", image, Window(0, 0, 20, 4, 4), DOMAIN)
-    assert write_checksums(out, {}, 1) == total == verify(out, 1)
+    assert write_checksums(out, {}, 1, AGAIN) == total == verify(out, 1, AGAIN)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("listed_before", [True, False])
+def test_a_file_in_another_projection_is_refused(listed, listed_before):
+    out, total = listed
+    with rasterio.open(out / "1.tif", "r+") as target:
+        target.crs = "EPSG:32631"
+    if not listed_before:
+        (out / CHECKSUMS).unlink()
+    with pytest.raises(DataError, match=r"1\.tif \(lies in EPSG:32631, not in EPSG:2154"):
+        write_checksums(out, {}, 1, AGAIN)
+    assert (out / CHECKSUMS).is_file() is listed_before
+    with rasterio.open(out / "1.tif", "r+") as target:
+        target.crs = "EPSG:2154"
+    assert write_checksums(out, {}, 1, AGAIN) == total
 
 
 @pytest.mark.unit
@@ -66,14 +86,16 @@ def test_the_published_total_shows_that_the_list_was_damaged_and_not_the_files(l
     out, total = listed
     listing = out / CHECKSUMS
     listing.write_text(listing.read_text().replace("0.tif", "2.tif"))
-    with pytest.raises(DataError, match=r"2 files .*0\.tif, 2\.tif.*delete it too"):
-        write_checksums(out, {}, 1)
-    assert write_checksums(out, {}, 1, expected=total) == total == verify(out, 1)
+    with pytest.raises(DataError, match=r"1 missing: 2\.tif; 1 not in .*: 0\.tif.*delete it too"):
+        write_checksums(out, {}, 1, AGAIN)
+    assert write_checksums(out, {}, 1, AGAIN, expected=total) == total == verify(out, 1, AGAIN)
     listing.write_text("nonsense")
-    with pytest.raises(DataError, match=r"cannot be read .*Delete it and run"):
-        write_checksums(out, {}, 1)
+    with pytest.raises(DataError, match=r"cannot be read .*Delete it and run `simulate it`"):
+        write_checksums(out, {}, 1, AGAIN)
     listing.unlink()
-    assert write_checksums(out, {}, 1) == total
+    with pytest.raises(DataError, match=r"is missing\. Run `simulate it`"):
+        verify(out, 1, AGAIN)
+    assert write_checksums(out, {}, 1, AGAIN) == total
     with pytest.raises(DataError, match="report the machine"):
         check_total(out, total, "0" * 64)
     assert checksums.check_total(out, total, None) == total
@@ -167,7 +189,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     assert simulate_area(
         out, size_m=153.6, seed=3, progress=lambda done, total: calls.append((done, total))
     )
-    assert calls == [(k, 9) for k in range(1, 10)]
+    # Nine blocks to draw, then ten rasters to join.
+    assert calls == [(k, 19) for k in range(1, 20)]
     assert not (out / "blocks").exists()
     return whole(out)
 
@@ -192,11 +215,12 @@ def test_a_territory_that_is_killed_goes_on_with_the_next_block_to_the_same_byte
 
     def watch(done: int, total: int) -> None:
         calls.append((done, total))
-        assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
+        if done <= 9:  # then the blocks are joined and go
+            assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
 
     assert simulate_area(out, size_m=153.6, seed=3, progress=watch)
     assert calls[0][0] >= 3
-    assert calls[-1] == (9, 9)
+    assert calls[-1] == (19, 19)
     assert whole(out) == reference
 
 
@@ -245,8 +269,10 @@ for place in places:
     territory.write_piece(out, layer, place, noise, DOMAINS[0])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+if way == "later":
+    territory._make_room = lambda temporary, pieces: None
 try:
-    if way == "join":
+    if way in ("join", "later"):
         territory.join(out, layer, whole, places, side, DOMAINS[0])
     else:
         folder.write_image(out / "aerial.tif", np.tile(noise, (1, 4, 4)), whole, DOMAINS[0])
@@ -256,19 +282,56 @@ except DataError as error:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(("way", "limit"), [("image", 200_000), ("join", 200_000), ("join", 2_000)])
+@pytest.mark.parametrize(
+    ("way", "limit"), [("image", 200_000), ("join", 200_000), ("later", 200_000), ("later", 2_000)]
+)
 def test_a_full_disk_is_told_in_the_words_of_the_system(tmp_path, way, limit):
-    """A limit on the size of files stands in for the disk: the system says "File too large"."""
+    """A limit on the size of files stands in for the disk: the system says "File too large".
+
+    "later": the disk fills while GDAL writes, which then has a line of its own on the terminal.
+    """
     ran = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path), way, str(limit)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "aerial.tif: could not be written (File too large)" in ran.stdout
     assert "previous exception" not in ran.stdout
-    if way == "image":
+    if way != "later":
         assert ran.stderr == ""
     assert not list(tmp_path.glob("*.tif"))
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+
+
+@pytest.mark.unit
+def test_tables_on_a_full_disk_are_told_in_the_words_of_the_system(tmp_path, monkeypatch):
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match=r"SPLIT\.gpkg: could not be written \(No space left"):
+        write_metadata(tmp_path, plan_patches(DOMAIN, 5, 1, alone=True), (), only_missing=False)
+    assert not list(tmp_path.rglob("*.gpkg"))
+
+
+@pytest.mark.unit
+def test_a_territory_of_which_a_raster_is_gone_is_not_complete_until_it_is_back(
+    tmp_path, monkeypatch
+):
+    out = tmp_path / "land"
+    simulate_area(out, size_m=51.2, seed=3)
+    for name in ("spot.tif", "sentinel2_dates.txt"):
+        (out / name).unlink()
+        with monkeypatch.context() as patched:
+            patched.setattr(area, "run_jobs", killed)
+            with pytest.raises(KeyboardInterrupt):
+                simulate_area(out, size_m=51.2, seed=3)
+        assert not folder.read_claim(out)[0]
+        assert simulate_area(out, size_m=51.2, seed=3)
+        assert folder.read_claim(out)[0]
+
+
+def killed(*given: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.unit

@@ -98,7 +98,7 @@ def test_a_place_is_the_same_in_every_window(domain, past, corner, offset, size,
         )
     )
     cut = (slice(top, top + height), slice(left, left + width))
-    for name in ("surface", "ground", "height", "tone"):
+    for name in ("surface", "ground", "height", "tone", "crown"):
         assert np.array_equal(getattr(part, name), getattr(whole, name)[cut]), name
     for name in ("hash", "crop", "kind", "direction"):
         ours = getattr(part.owner, name)[part.parcel]

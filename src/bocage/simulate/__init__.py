@@ -10,9 +10,10 @@ from bocage.simulate.benchmark import (
     simulate_benchmark,
     verify_benchmark,
 )
-from bocage.simulate.dataset import simulate_dataset
+from bocage.simulate.dataset import empty_splits, simulate_dataset
 
 __all__ = [
+    "empty_splits",
     "has_published_total",
     "simulate_area",
     "simulate_benchmark",

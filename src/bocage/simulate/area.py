@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,9 @@ from bocage.modalities import (
 )
 from bocage.nomenclatures import CROPS, LAND_COVER
 from bocage.simulate import folder, territory
-from bocage.simulate.dataset import Progress, Shard
+from bocage.simulate.dataset import Shard
 from bocage.simulate.domains import DOMAINS
-from bocage.simulate.jobs import check_share, run_jobs
+from bocage.simulate.jobs import Progress, check_share, run_jobs
 from bocage.simulate.landscape import Landscape
 from bocage.simulate.noise import METRE, Window
 from bocage.simulate.render import (
@@ -80,17 +82,13 @@ def simulate_area(
     Raises `ConfigError` for a number out of range and for a folder that holds anything else;
     `DataError` when a file cannot be written.
     """
-    smallest = UNIT_CM / METRE
-    if not smallest <= size_m <= MAX_SIDE_M:
-        raise ConfigError(
-            f"size_m is {size_m:g}; a territory is between {smallest:g} and {MAX_SIDE_M:,} m wide."
-        )
+    check_side(size_m, f"size_m is {size_m:g}")
     if seed < 0:
         raise ConfigError(f"seed is {seed}; it must be 0 or more.")
     check_share(workers, shard)
     side_cm = -(-round(size_m * METRE) // UNIT_CM) * UNIT_CM
     request = {"kind": "area", "seed": seed, "side_m": side_cm / METRE}
-    folder.claim(out, request)
+    complete = folder.claim(out, request)
 
     u, v = area_corner(AREA_DOMAIN, seed, side_cm)
     granule = Granule.at(AREA_DOMAIN, seed, u, v)
@@ -104,21 +102,39 @@ def simulate_area(
         for view in views
         for place in _places(view, u, v, side_cm)
     ]
+    rasters = [layer for view in views for layer in view.layers.values()]
+    dates = _dates(out, granule)
+    if complete and not all(path.is_file() for path in [*(r.raster(out) for r in rasters), *dates]):
+        folder.reopen(out, request)
     blocks = every[shard[0] - 1 :: shard[1]]
     lacking = [block for block in blocks if block.lacking]
+    # Each raster to join is one step more; which of several shards joins is not known before.
+    steps = len(blocks) + (len(rasters) if shard[1] == 1 else 0)
     for number, _ in enumerate(run_jobs(_draw, lacking, workers), start=1):
         if progress is not None:
-            progress(len(blocks) - len(lacking) + number, len(blocks))
+            progress(len(blocks) - len(lacking) + number, steps)
     if any(block.lacking for block in every):
         return False
     # One process joins; another that ends at the same time waits and finds it done.
     with folder.writing(out, alone=True):
-        for view in views:
-            _join(out, view, u, v, side_cm)
-        _write_dates(out, granule)
+        joined = chain.from_iterable(_join(out, view, u, v, side_cm) for view in views)
+        for number, _ in enumerate(joined, start=1):
+            if progress is not None:
+                progress(len(blocks) + number, len(blocks) + len(rasters))
+        for path, text in dates.items():
+            write_text(path, text)
         territory.remove_pieces(out)
     folder.finish(out, request)
     return True
+
+
+def check_side(size_m: float, given: str) -> None:
+    """`ConfigError` for a side that cannot be; `given` is what the user wrote."""
+    smallest = UNIT_CM / METRE
+    if not smallest <= size_m <= MAX_SIDE_M:
+        raise ConfigError(
+            f"{given}; a territory is between {smallest:g} and {MAX_SIDE_M:,} m wide."
+        )
 
 
 def _series_layers(granule: Granule) -> _Layers:
@@ -208,8 +224,11 @@ def _render(block: _Block) -> Rendered:
     return _series(land, window, block.granule)
 
 
-def _join(out: Path, view: _View, u: int, v: int, side_cm: int) -> None:
-    """The rasters of a view that are not there yet; pieces go as soon as they are joined."""
+def _join(out: Path, view: _View, u: int, v: int, side_cm: int) -> Iterator[Layer]:
+    """The rasters of a view that are not there yet; pieces go as soon as they are joined.
+
+    Yields each layer once it is there.
+    """
     places = _places(view, u, v, side_cm)
     for layer in view.layers.values():
         if not layer.raster(out).is_file():
@@ -218,16 +237,19 @@ def _join(out: Path, view: _View, u: int, v: int, side_cm: int) -> None:
             block_px = view.block_cm // layer.pixel_cm
             territory.join(out, layer, whole, places, block_px, AREA_DOMAIN)
         territory.remove_pieces(out, layer)
+        yield layer
 
 
-def _write_dates(out: Path, granule: Granule) -> None:
+def _dates(out: Path, granule: Granule) -> dict[Path, str]:
+    """The files of the series' dates and what they say."""
     days = {"sentinel2": sentinel2_days(granule)}
     for modality in (SENTINEL1_ASC_TS, SENTINEL1_DESC_TS):
         orbit = orbit_of(modality)
         days[f"sentinel1_{orbit.lower()}"] = sentinel1_days(granule, orbit)
-    for stem, passes in days.items():
-        dates = to_dates(passes, AREA_DOMAIN.year)
-        write_text(out / f"{stem}_dates.txt", "\n".join(dates) + "\n")
+    return {
+        out / f"{stem}_dates.txt": "\n".join(to_dates(passes, AREA_DOMAIN.year)) + "\n"
+        for stem, passes in days.items()
+    }
 
 
 def _series(land: Landscape, window: Window, granule: Granule) -> Rendered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,9 @@ from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.modalities import FLAIR_HUB_INPUTS
 from bocage.simulate import folder
 from bocage.simulate.checksums import check_total, verify, write_checksums
-from bocage.simulate.dataset import Progress, Shard, write_dataset
+from bocage.simulate.dataset import Shard, write_dataset
 from bocage.simulate.domains import DOMAINS_BY_KEY
-from bocage.simulate.jobs import check_share
+from bocage.simulate.jobs import Progress, check_share
 from bocage.simulate.patches import Plan
 from bocage.simulate.totals import TOTALS
 
@@ -67,7 +68,7 @@ BENCHMARKS = {
         classes={
             "D024047-2021": {"nut orchards": 2, "berries": 1, "other permanent crops": 1,
                              "mixed": 1, "soy": 2, "mixed crops": 1, "other arable crops": 1,
-                             "rapeseed": 1, "winter triticale": 1, "sunflower": 1},
+                             "rapeseed": 1, "winter triticale": 1, "sunflower": 1, "clover": 1},
             "D051-2019": {"mustard": 1, "other flax": 1, "other oilseed crops": 1, "rapeseed": 2,
                           "hemp, tobacco": 1, "beetroots": 1, "spring peas": 1,
                           "winter barley": 1},
@@ -89,7 +90,8 @@ BENCHMARKS = {
             "D021-2020": {"beetroots": 1, "potatoes": 1, "berries": 1, "spring peas": 1, "soy": 1,
                           "rapeseed": 1},
             "D032-2019": {"mixed crops": 1, "nut orchards": 1, "winter protein crops": 1,
-                          "fruit orchards": 1, "swimming pool": 1, "rapeseed": 1},
+                          "fruit orchards": 1, "swimming pool": 1, "rapeseed": 1,
+                          "greenhouse": 1},
             "D005-2018": {"snow": 1, "alfalfa": 1, "fruit orchards": 1, "mixed crops": 1},
             "D068-2021": {"rapeseed": 1, "beetroots": 1, "potatoes": 1, "hemp, tobacco": 1},
             "D085-2019": {"winter protein crops": 1, "winter durum wheat": 1},
@@ -133,7 +135,10 @@ def simulate_benchmark(
     if found is None:
         return None
     expected = TOTALS.get((name, size))
-    return check_total(out, write_checksums(out, found, workers, expected), expected)
+    total = write_checksums(out, found, workers, _command(out, name, size), expected)
+    # Complete is what is all there; whether it is what others get is asked next, and by `--verify`.
+    folder.finish(out, request)
+    return check_total(out, total, expected)
 
 
 def has_published_total(out: Path) -> bool:
@@ -145,24 +150,36 @@ def has_published_total(out: Path) -> bool:
     return (request.get("benchmark"), request.get("size")) in TOTALS
 
 
-def verify_benchmark(out: Path, *, workers: int = 1) -> str:
+def verify_benchmark(out: Path, *, workers: int = 1, progress: Progress | None = None) -> str:
     """Check every file of a complete benchmark; returns the total of its checksums.
 
-    Raises `DataError` for a folder that is no complete benchmark of this version, for files that
-    changed, and for a total that is not the published one.
+    `progress` is called with files checked and their number. Raises `ConfigError` for a number of
+    workers that cannot be, and `DataError` for a folder that is no complete benchmark of this
+    version, for files that changed, and for a total that is not the published one.
     """
+    check_share(workers, (1, 1))
     complete, request = folder.read_claim(out)
     if request.get("kind") != "benchmark":
-        raise DataError(f"{out}: holds no benchmark but a simulated {request.get('kind')}.")
+        raise DataError(
+            f"{out}: holds no benchmark but a simulated {request.get('kind')}. Only benchmarks "
+            "have checksums: name a folder that `bocage simulate OUT --benchmark v1` has written."
+        )
+    name, size = str(request.get("benchmark")), str(request.get("size"))
     if request.get("version") != folder.SIMULATOR_VERSION:
         raise DataError(
             f"{out}: was written by version {request.get('version')} of the simulator, this is "
-            f"version {folder.SIMULATOR_VERSION}. Simulate it again in another folder."
+            f"version {folder.SIMULATOR_VERSION}. Simulate it again in another folder: "
+            f"`{_command(Path('OUT'), name, size)}`."
         )
+    again = _command(out, name, size)
     if not complete:
-        raise DataError(f"{out}: is not complete. Run the same command again to complete it.")
-    name, size = str(request["benchmark"]), str(request["size"])
-    return check_total(out, verify(out, workers), TOTALS.get((name, size)))
+        raise DataError(f"{out}: is not complete. Run `{again}` to complete it.")
+    return check_total(out, verify(out, workers, again, progress), TOTALS.get((name, size)))
+
+
+def _command(out: Path, name: str, size: str) -> str:
+    """The command that writes a benchmark, or what of it is missing."""
+    return f"bocage simulate {shlex.quote(str(out))} --benchmark {name} --size {size}"
 
 
 def _find(name: str, size: str) -> Benchmark:

@@ -10,6 +10,7 @@ addition, multiplication, division and square root of IEEE numbers, which are ex
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,77 +20,104 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from bocage.errors import DataError
 from bocage.files import write_text
 from bocage.simulate import folder
-from bocage.simulate.jobs import run_jobs
+from bocage.simulate.jobs import Progress, run_jobs
 
 CHECKSUMS = "checksums.txt"
 _SHOWN = 5
+_CRS = CRS.from_string(folder.CRS)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a file turned out to hold: its digest, or why it has none."""
+
+    digest: str = ""
+    unreadable: str = ""
 
 
 def write_checksums(
-    out: Path, known: dict[str, str], workers: int, expected: str | None = None
+    out: Path, known: dict[str, str], workers: int, again: str, expected: str | None = None
 ) -> str:
     """Write `checksums.txt` (one `digest  path` per file, sorted) and return the total of it.
 
     Only files without a `known` digest are read. A list that is there already stays the judge of
     the files: `DataError` names those that differ from it, unless the new total is the `expected`
-    one, which shows that the list was wrong.
+    one, which shows that the list was wrong. `again` is the command that writes what is missing.
     """
     listing = out / CHECKSUMS
-    digests = _digests(out, workers, known)
-    text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    found = _look(out, workers, known)
+    text = "".join(f"{one.digest}  {name}\n" for name, one in found.items())
     total = _total(text)
+    wanted = {name: one.digest for name, one in found.items()}
     if listing.is_file() and total != expected:
-        _compare(out, _read_list(listing)[1], digests)
+        wanted = _read_list(listing, again)[1]
+    _compare(out, wanted, found, again)
     with folder.writing(out):
         write_text(listing, text)
     return total
 
 
-def verify(out: Path, workers: int) -> str:
+def verify(out: Path, workers: int, again: str, progress: Progress | None = None) -> str:
     """Compare every file of `out` with its `checksums.txt`; returns the total.
 
-    Raises `DataError` that names the files which differ, are missing or are too many.
+    `progress` is called with files checked and their number. Raises `DataError` that names the
+    files which are missing, changed, unreadable or foreign, and `again`, the command that mends it.
     """
-    text, wanted = _read_list(out / CHECKSUMS)
-    _compare(out, wanted, _digests(out, workers, {}))
+    text, wanted = _read_list(out / CHECKSUMS, again)
+    _compare(out, wanted, _look(out, workers, {}, progress), again)
     return _total(text)
 
 
-def _read_list(listing: Path) -> tuple[str, dict[str, str]]:
+def _read_list(listing: Path, again: str) -> tuple[str, dict[str, str]]:
     """The text of `checksums.txt`, and digests by path."""
     try:
         text = listing.read_text(encoding="utf-8")
         lines = [line.split("  ", 1) for line in text.splitlines()]
         return text, {name: digest for digest, name in lines}
     except FileNotFoundError as error:
-        raise DataError(
-            f"{listing}: is missing. Only a complete benchmark has checksums; run `bocage simulate "
-            "--benchmark` again to complete it."
-        ) from error
+        raise DataError(f"{listing}: is missing. Run `{again}` to have it written anew.") from error
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{listing}: cannot be read ({error}). Delete it and run `bocage simulate --benchmark` "
-            "again to have it written anew."
+            f"{listing}: cannot be read ({error}). Delete it and run `{again}` to have it written "
+            "anew."
         ) from error
 
 
-def _compare(out: Path, wanted: dict[str, str], found: dict[str, str]) -> None:
-    """`DataError` that names the files of which the digests are not the wanted ones."""
-    wrong = sorted(
-        name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
+def _compare(out: Path, wanted: dict[str, str], found: dict[str, _Found], again: str) -> None:
+    """`DataError` that names, by kind, the files of which the digests are not the wanted ones."""
+    kinds: dict[str, list[str]] = {
+        "missing": sorted(wanted.keys() - found.keys()), "changed": [], "unreadable": [],
+        "not in the list": sorted(found.keys() - wanted.keys()),
+    }  # fmt: skip
+    for name in sorted(wanted.keys() & found.keys()):
+        if found[name].unreadable:
+            kinds["unreadable"].append(f"{name} ({found[name].unreadable})")
+        elif found[name].digest != wanted[name]:
+            kinds["changed"].append(name)
+    if not any(kinds.values()):
+        return
+    told = "; ".join(
+        f"{len(names)} {kind}: {_few(names)}" for kind, names in kinds.items() if names
     )
-    if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise DataError(
-            f"{out}: against {CHECKSUMS}, {len(wrong)} files are missing, foreign or not what was "
-            f"written: {', '.join(wrong[:_SHOWN])}{more}. Delete them and run the same command "
-            f"again; if they are named once more, {CHECKSUMS} itself was changed: delete it too."
-        )
+    present = any(names for kind, names in kinds.items() if kind != "missing")
+    delete = "Delete those that are there and run" if present else "Run"
+    doubt = (
+        f"; if files are named once more, {CHECKSUMS} itself was changed: delete it too"
+        if (out / CHECKSUMS).is_file()
+        else ""
+    )
+    raise DataError(f"{out}: {told}. {delete} `{again}`, which writes what is missing{doubt}.")
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def check_total(out: Path, total: str, expected: str | None) -> str:
@@ -106,30 +134,52 @@ def _total(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digests(out: Path, workers: int, known: dict[str, str]) -> dict[str, str]:
-    """Digest of every raster and table below `out`, by path in sorted order."""
+def _look(
+    out: Path, workers: int, known: dict[str, str], progress: Progress | None = None
+) -> dict[str, _Found]:
+    """What every raster and table below `out` holds, by path in sorted order."""
     files = {
         path.relative_to(out).as_posix(): path
         for path in out.rglob("*")
         if path.suffix in (".tif", ".gpkg") and not path.name.startswith(".")
     }
     unread = sorted(files.keys() - known.keys())
-    found = run_jobs(file_digest, [files[name] for name in unread], workers)
-    every = known | dict(zip(unread, found, strict=True))
+    every = {name: _Found(known[name]) for name in files.keys() & known.keys()}
+    looked = run_jobs(_find, [files[name] for name in unread], workers)
+    for number, (name, one) in enumerate(zip(unread, looked, strict=True), start=1):
+        every[name] = one
+        if progress is not None:
+            progress(number, len(unread))
     return {name: every[name] for name in sorted(files)}
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of what a raster or a table holds."""
+    """SHA-256 of what a raster or a table holds; `DataError` for one that tells none."""
+    found = _find(path)
+    if found.unreadable:
+        raise DataError(
+            f"{path}: cannot be read ({found.unreadable}). Delete it and run the same command "
+            "again."
+        )
+    return found.digest
+
+
+def _find(path: Path) -> _Found:
     try:
         if path.suffix == ".gpkg":
-            return _table(path)
+            return _Found(_table(path))
         with rasterio.open(path) as source:
-            return image_digest(source.read(), source.transform)
+            # Not part of the digest: it is the same in every file, or the file is none of ours.
+            if source.crs != _CRS:
+                return _Found(unreadable=f"lies in {source.crs}, not in {folder.CRS}")
+            return _Found(image_digest(source.read(), source.transform))
     except (RasterioError, DataSourceError, DataLayerError, OSError) as error:
-        raise DataError(
-            f"{path}: cannot be read ({error}). Delete it and run the same command again."
-        ) from error
+        return _Found(unreadable=_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """One line of what a library says; rasterio keeps what GDAL said in the cause."""
+    return " ".join(str(error.__cause__ or error).split())
 
 
 def image_digest(image: NDArray[Any], place: Affine) -> str:
@@ -142,6 +192,8 @@ def image_digest(image: NDArray[Any], place: Affine) -> str:
 
 def _table(path: Path) -> str:
     table = gpd.read_file(path)
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise DataSourceError("has no footprints")
     rows = table.drop(columns="geometry").to_csv(index=False, lineterminator="\n")
     shapes = "\n".join(table.geometry.bounds.map(lambda metres: f"{metres:.1f}").agg(",".join, 1))
     return hashlib.sha256(f"{table.crs}\n{rows}\n{shapes}".encode()).hexdigest()

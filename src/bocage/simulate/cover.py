@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bocage.nomenclatures import LPIS_3
 from bocage.simulate.hashing import hash_at
 from bocage.simulate.landscape import Landscape
 from bocage.simulate.noise import Window
-from bocage.simulate.phenology import CALENDARS, Growth, bright_soil, growth
+from bocage.simulate.phenology import CALENDARS, OF_CROP, Growth, bright_soil, growth
 from bocage.simulate.surfaces import BEHAVIOUR, Surface
 
 POINTS = 8
@@ -21,10 +20,6 @@ POINTS = 8
 _CALENDAR_OF = np.array(
     [CALENDARS.index(name) if name in CALENDARS.names else -1 for name in BEHAVIOUR], np.intp
 )
-_CROP_CALENDAR = np.array(
-    [CALENDARS.index(n) if n in CALENDARS.names else -1 for n in LPIS_3.names], dtype=np.intp
-)
-_BARE = CALENDARS.index("bare")
 _BY_CROP = np.array([name == "field" for name in BEHAVIOUR])
 
 
@@ -77,8 +72,7 @@ def cover(land: Landscape, window: Window) -> Cover:
     row = np.maximum(parcel, 0)
     owner = scene.owner
     numbers = np.where(owned, owner.hash[row], hash_at(land.key("kind"), which))
-    crop = np.where(_CROP_CALENDAR[owner.crop[row]] >= 0, _CROP_CALENDAR[owner.crop[row]], _BARE)
-    calendar = np.where(_BY_CROP[which], crop, _CALENDAR_OF[which])
+    calendar = np.where(_BY_CROP[which], OF_CROP[owner.crop[row]], _CALENDAR_OF[which])
     grown = growth(numbers, land.domain.season_days)
     return Cover(
         counts=counts.astype(np.float64),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,12 +18,12 @@ from bocage.modalities import (
 )
 from bocage.nomenclatures import CROPS, LAND_COVER, LPIS_3
 from bocage.simulate import folder
-from bocage.simulate.checksums import file_digest, image_digest
+from bocage.simulate.checksums import CHECKSUMS, file_digest, image_digest
 from bocage.simulate.domains import DOMAINS, DOMAINS_BY_KEY, Domain
-from bocage.simulate.jobs import check_share, run_jobs
+from bocage.simulate.jobs import Progress, check_share, run_jobs
 from bocage.simulate.landscape import Landscape
 from bocage.simulate.landuse import MEADOW_CROP
-from bocage.simulate.metadata import METADATA, write_metadata
+from bocage.simulate.metadata import METADATA, metadata_is_there, write_metadata
 from bocage.simulate.patches import (
     MOST_PATCHES_PER_REGION,
     Patch,
@@ -35,16 +35,22 @@ from bocage.simulate.patches import (
 from bocage.simulate.render import Rendered, render_past, render_present, render_series, step_cm
 from bocage.simulate.sites import MAX_REGIONS, check_classes
 
-__all__ = ["METADATA", "Progress", "plan_patches", "simulate_dataset", "write_dataset"]
+__all__ = [
+    "METADATA",
+    "Progress",
+    "empty_splits",
+    "plan_patches",
+    "simulate_dataset",
+    "write_dataset",
+]
 
-Progress = Callable[[int, int], None]
-"""Called with patches (or blocks) done and their total."""
 Digests = dict[str, str]
 Shard = tuple[int, int]
 """Part i of n, from 1: every n-th patch, beginning with the i-th."""
 
 _LABEL_SETS = (LAND_COVER.label_set, CROPS.label_set)
 _SENSORS = {modality.name: modality for modality in FLAIR_HUB_INPUTS}
+_SPLITS = {"train": "training", "valid": "validation", "test": "the test"}
 _SERIES = tuple(modality.name for modality in FLAIR_HUB_INPUTS if modality.series)
 
 
@@ -76,10 +82,7 @@ def simulate_dataset(
     range and a folder that holds anything but this very simulation; `DataError` when a file cannot
     be written.
     """
-    chosen = _chosen(domains)
-    most = MAX_REGIONS * MOST_PATCHES_PER_REGION
-    if not 1 <= patches <= most:
-        raise ConfigError(f"patches is {patches}; a domain has between 1 and {most:,}.")
+    chosen = _choose(domains, patches)
     if seed < 0:
         raise ConfigError(f"seed is {seed}; it must be 0 or more.")
     for name in sensors:
@@ -102,10 +105,42 @@ def simulate_dataset(
     whole = write_dataset(
         out, plans, request, names, workers=workers, shard=shard, progress=progress
     )
-    return whole is not None
+    if whole is None:
+        return False
+    folder.finish(out, request)
+    return True
 
 
-def _chosen(domains: int | Sequence[str]) -> list[Domain]:
+def empty_splits(domains: int | Sequence[str], patches: int) -> str | None:
+    """What a data set of these domains lacks: a sentence on splits without a patch, or None.
+
+    Raises `ConfigError` for domains, or a number of patches, that there are not.
+    """
+    chosen = _choose(domains, patches)
+    side, alone = region_side(patches), len(chosen) == 1
+    filled = set().union(
+        *(Plan(domain, 0, patches, side, alone=alone).first_splits() for domain in chosen)
+    )
+    lacking = [name for split, name in _SPLITS.items() if split not in filled]
+    if not lacking:
+        return None
+    if "train" not in filled:
+        one = next(domain.key for domain in DOMAINS if not domain.held_out)
+        remedy = f"the chosen domains are held out for the test. Add others, such as {one}"
+    elif alone or "valid" not in filled:
+        remedy = "validation, and the test of a single domain, take one region in five each. Ask "
+        remedy += "for more patches"
+    else:
+        one = next(domain.key for domain in DOMAINS if domain.held_out)
+        remedy = f"none of the chosen domains is held out. Add one, such as {one}"
+    return f"No patch will be for {' or '.join(lacking)}: {remedy}, if you need them."
+
+
+def _choose(domains: int | Sequence[str], patches: int) -> list[Domain]:
+    """The domains of a number or of keys; `ConfigError` for what there is not."""
+    most = MAX_REGIONS * MOST_PATCHES_PER_REGION
+    if not 1 <= patches <= most:
+        raise ConfigError(f"patches is {patches}; a domain has between 1 and {most:,}.")
     if isinstance(domains, int):
         if not 1 <= domains <= len(DOMAINS):
             raise ConfigError(f"domains is {domains}; between 1 and {len(DOMAINS)} are simulated.")
@@ -153,12 +188,18 @@ def write_dataset(
 ) -> Digests | None:
     """Claim the folder and write what is missing of this shard; None while other shards lack files.
 
+    The caller marks the folder as complete, after what it adds itself; where files of a complete
+    one are gone, the mark is taken back first.
+
     With `digests`, the value holds the digest of every patch's file of this shard by its path in
     `out`: of what was written, or of the file where it was there already. Otherwise it is empty.
     """
     complete = folder.claim(out, request)
     plan = list(chain.from_iterable(run_jobs(draw_up, plans, workers)))
     every = [_Job(out, patch, tuple(sensors), digests) for patch in plan]
+    beside = metadata_is_there(out, sensors) and (not digests or (out / CHECKSUMS).is_file())
+    if complete and not (beside and all(job.done for job in every)):
+        folder.reopen(out, request)
     jobs = every[shard[0] - 1 :: shard[1]]
     rendered, found = False, {}
     for done, (wrote, known) in enumerate(run_jobs(_write_patch, jobs, workers), start=1):
@@ -168,8 +209,7 @@ def write_dataset(
             progress(done, len(jobs))
     if shard[1] > 1 and not all(job.done for job in every):
         return None
-    write_metadata(out, plan, only_missing=complete and not rendered)
-    folder.finish(out, request)
+    write_metadata(out, plan, sensors, only_missing=complete and not rendered)
     return found
 
 

@@ -11,6 +11,7 @@ are. The numbers themselves are chosen.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from enum import IntEnum
 
 import numpy as np
@@ -45,13 +46,14 @@ class Domain:
     `uses`: shares of `SHARED_USES`, in their order. `crops`: arable shares, and `permanent`:
     shares of permanent crops, both by name at level 3. `parcel_m`: width and length of a common
     field. `block_m`: mean distance between the middles of the blocks that roads enclose.
-    `valley_m`: distance between rivers; `relief_m`: height of the ridges above them; `river_m`:
-    half the width of a common river. `chalk`: brightness of the bare soil, 0 to 1. `conifers`:
-    share of coniferous stands. `hedges`: share of parcel borders with a hedge. `pools`: share of
-    house plots with a pool. `slate`: share of dark roofs. `season_days`: how much later the year is
-    than in mid-France. `snow_line_m`: altitude above which snow stays over the summer. `sun`:
-    towards the sun (east, south) and the tangent of its height when photographed. `cast`: camera
-    gains (red, green, blue, nir).
+    `valley_m`: distance between rivers; `relief_m`: height of the ridges above them; `trough`: how
+    far valleys have the flat floor and steep sides that glaciers leave, 0 to 1; `river_m`: half the
+    width of a common river. `chalk`: brightness of the bare soil, 0 to 1. `conifers`: share of
+    coniferous stands. `hedges`: share of parcel borders with a hedge. `pools`: share of house plots
+    with a pool. `slate`: share of dark roofs. `season_days`: how much later the year is than in
+    mid-France. `snow_line_m`: altitude above which snow stays over the summer. `sun`: towards the
+    sun (east, south) and the tangent of its height when photographed. `cast`: camera gains (red,
+    green, blue, nir).
     """
 
     key: str
@@ -69,6 +71,7 @@ class Domain:
     parcel_m: tuple[int, int] = (85, 125)
     block_m: int = 270
     valley_m: int = 3_600
+    trough: float = 0.0
     river_m: float = 8.0
     chalk: float = 0.5
     conifers: float = 0.3
@@ -85,11 +88,20 @@ class Domain:
         """Year of the photograph and of the series."""
         return int(self.key.rpartition("-")[2])
 
+    def flight_day(self, past: bool) -> int:
+        """Day of the year of the aerial photograph, today's or the historical one."""
+        return day_of_year(self.past_day if past else self.aerial_day)
+
     def crop_table(self, permanent: bool) -> tuple[NDArray[np.uint8], Floats]:
         """Level-3 ids and weights of the arable or of the permanent crops."""
         mix = self.permanent if permanent else self.crops
         ids = [LPIS_3.names.index(name) for name in mix]
         return np.array(ids, dtype=np.uint8), np.array(list(mix.values()), dtype=np.float32)
+
+
+def day_of_year(yyyymmdd: str) -> int:
+    """0 for 1 January."""
+    return date(int(yyyymmdd[:4]), int(yyyymmdd[4:6]), int(yyyymmdd[6:])).timetuple().tm_yday - 1
 
 
 DOMAINS: tuple[Domain, ...] = (
@@ -156,8 +168,8 @@ DOMAINS: tuple[Domain, ...] = (
          "other fodder legumes": 15, "spring barley": 15, "fruits and vegetables": 12, "soy": 10,
          "sunflower": 10, "spring oat": 8, "potatoes": 5, "winter rye": 5},
         {"fruit orchards": 850, "vineyard": 90, "berries": 60},
-        "20200731", "20200822", "19540908", parcel_m=(70, 110), valley_m=9_000, conifers=0.65,
-        hedges=0.2, pools=0.06, slate=0.5, season_days=12, snow_line_m=2_350,
+        "20200731", "20200822", "19540908", parcel_m=(70, 110), valley_m=14_000, trough=1.0,
+        conifers=0.65, hedges=0.2, pools=0.06, slate=0.5, season_days=12, snow_line_m=2_350,
         sun=(-0.34, 0.940, 1.50), cast=(1.0, 0.98, 1.04, 0.95),
     ),
     Domain(
@@ -287,7 +299,7 @@ DOMAINS: tuple[Domain, ...] = (
         sun=(0.30, 0.954, 1.55), cast=(1.04, 1.0, 0.96, 1.0),
     ),
     Domain(
-        "D064-2021", "Pyrenees-Atlantiques", (415_000, 6_240_000), 260, 2_900,
+        "D064-2021", "Pyrenees-Atlantiques", (415_000, 6_240_000), 260, 2_700,
         (22, 4, 28, 20, 12, 3, 9, 2),
         {"maize": 420, "grasses, monoculture": 260, "winter wheat": 80, "soy": 60,
          "winter barley": 45, "sunflower": 40, "rapeseed": 30, "alfalfa": 20,
@@ -295,9 +307,9 @@ DOMAINS: tuple[Domain, ...] = (
          "other arable crops": 8, "clover": 8, "winter oat": 6, "sorghum": 6,
          "other protein crops": 5},
         {"vineyard": 600, "fruit orchards": 320, "berries": 40, "other permanent crops": 40},
-        "20210712", "20210816", "19570902", held_out=True, parcel_m=(75, 115), valley_m=9_000,
-        chalk=0.4, conifers=0.4, hedges=0.45, pools=0.18, slate=0.45, season_days=-4,
-        snow_line_m=2_350, sun=(0.22, 0.975, 1.50), cast=(1.01, 1.0, 1.01, 1.02),
+        "20210712", "20210816", "19570902", held_out=True, parcel_m=(75, 115),
+        valley_m=14_000, trough=1.0, chalk=0.4, conifers=0.4, hedges=0.45, pools=0.18, slate=0.45,
+        season_days=-4, snow_line_m=2_350, sun=(0.22, 0.975, 1.50), cast=(1.01, 1.0, 1.01, 1.02),
     ),
     Domain(
         "D005-2018", "Hautes-Alpes", (945_000, 6_395_000), 780, 2_200,
@@ -307,9 +319,9 @@ DOMAINS: tuple[Domain, ...] = (
          "winter rye": 20, "mixed crops": 20, "potatoes": 15, "spring oat": 10,
          "other protein crops": 8, "fruits and vegetables": 8, "rapeseed": 6},
         {"fruit orchards": 820, "vineyard": 80, "lavandin": 50, "nut orchards": 30, "berries": 20},
-        "20180724", "20180708", "19560818", parcel_m=(75, 115), valley_m=9_000, chalk=0.7,
-        conifers=0.7, hedges=0.2, pools=0.08, slate=0.4, season_days=14, snow_line_m=2_450,
-        sun=(-0.26, 0.966, 1.60), cast=(1.03, 1.0, 1.0, 0.97),
+        "20180724", "20180708", "19560818", parcel_m=(75, 115), valley_m=14_000, trough=1.0,
+        chalk=0.7, conifers=0.7, hedges=0.2, pools=0.08, slate=0.4, season_days=14,
+        snow_line_m=2_450, sun=(-0.26, 0.966, 1.60), cast=(1.03, 1.0, 1.0, 0.97),
     ),
 )  # fmt: skip
 """All simulated domains; a data set of n domains holds the first n."""

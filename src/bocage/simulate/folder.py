@@ -21,7 +21,7 @@ from bocage.files import atomic_path, write_json
 from bocage.simulate.domains import Domain
 from bocage.simulate.noise import METRE, Window
 
-SIMULATOR_VERSION = 3
+SIMULATOR_VERSION = 4
 """Raised whenever the same seed gives other pixels."""
 MANIFEST = "simulation.json"
 CRS = "EPSG:2154"
@@ -62,8 +62,7 @@ def claim(out: Path, request: dict[str, Any]) -> bool:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out}: cannot be created ({error.strerror}). Check the path.") from error
-    with writing(out):
-        write_json(manifest, {**wanted, "complete": False})
+    reopen(out, request)
     clear_leftovers(out)
     return False
 
@@ -74,9 +73,15 @@ def read_claim(out: Path) -> tuple[bool, dict[str, Any]]:
     try:
         return _read(manifest)
     except FileNotFoundError as error:
-        raise DataError(f"{out}: holds no {MANIFEST}; it is not a simulation's folder.") from error
+        raise DataError(
+            f"{out}: holds no {MANIFEST}; it is not a simulation's folder. Name one that `bocage "
+            "simulate` has written."
+        ) from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DataError(f"{manifest}: is not a simulation's manifest ({error}).") from error
+        raise DataError(
+            f"{manifest}: is not a simulation's manifest ({error}). Simulate again in another "
+            "folder."
+        ) from error
 
 
 def _read(manifest: Path) -> tuple[bool, dict[str, Any]]:
@@ -128,9 +133,18 @@ def _locked(out: Path, how: int) -> Iterator[bool]:
 
 def finish(out: Path, request: dict[str, Any]) -> None:
     """Mark the folder as complete: the last thing written."""
-    with writing(out):
-        write_json(out / MANIFEST, {"version": SIMULATOR_VERSION, **request, "complete": True})
+    _mark(out, request, complete=True)
     clear_leftovers(out)
+
+
+def reopen(out: Path, request: dict[str, Any]) -> None:
+    """Take the mark back from a complete folder of which files are gone."""
+    _mark(out, request, complete=False)
+
+
+def _mark(out: Path, request: dict[str, Any], *, complete: bool) -> None:
+    with writing(out):
+        write_json(out / MANIFEST, {"version": SIMULATOR_VERSION, **request, "complete": complete})
 
 
 def _describe(request: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ from bocage.errors import BocageError, ConfigError, DataError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Progress = Callable[[int, int], None]
+"""Called with things done and their total."""
 
 
 def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:

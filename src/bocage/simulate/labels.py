@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bocage.nomenclatures import COSIA, LEVEL_2_PARENTS, LEVEL_3_PARENTS, LPIS_3
-from bocage.simulate.domains import Domain
+from bocage.simulate.domains import Domain, Use
 from bocage.simulate.filters import displaced, majority
 from bocage.simulate.hashing import choose, draw
 from bocage.simulate.landscape import Scene
@@ -69,6 +69,7 @@ undeclared."""
 _COMMON = 0.05
 """Share of a domain's arable land from which a crop is common. Rare ones are grown on contract and
 named right: no crop leaves a data set by a mistake."""
+_SETTLED = (Use.TOWN, Use.CENTRE, Use.WORKS)
 _GRASSES = np.array(
     [LPIS_3.names.index(name) for name in ("grasses, monoculture", "grasses, mixture")]
 )
@@ -102,7 +103,7 @@ def photo_interpreted(view: View) -> NDArray[np.uint8]:
     cover = _mistaken(view, COVER[scene.surface])
     move = [
         np.rint(
-            value_noise(window, 1_200, land.key("hand", axis))
+            value_noise(window, _HAND_WAVES_CM, land.key("hand", axis))
             * np.float32(_HAND_CM / window.step_cm)
         ).astype(np.intp)
         for axis in (0, 1)
@@ -145,7 +146,7 @@ def named_crops(owner: Owners, domain: Domain) -> NDArray[np.uint8]:
     wrong = np.isin(crop, common) & (draw(owner.hash, 101) < _WRONG)
     crop[wrong] = ids[choose(draw(owner.hash[wrong], 102), weights)]
     crop[draw(owner.hash, 100) < _UNDECLARED] = BACKGROUND
-    rough = np.isin(owner.kind, (Kind.WILD, Kind.ROUGH))
+    rough = np.isin(owner.kind, (Kind.WILD, Kind.ROUGH)) & ~np.isin(owner.use, _SETTLED)
     crop[rough & (draw(owner.hash, 103) < _GRAZED)] = MEADOW_CROP
     return crop
 

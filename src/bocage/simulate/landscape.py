@@ -45,7 +45,8 @@ class Scene:
     """What stands on the pixels of a window, (H, W) each.
 
     `surface` uint8; `ground` altitude of the bare earth and `height` of objects above it, metres;
-    `tone` relative brightness of the object; `parcel` rows of `owner`'s tables.
+    `tone` relative brightness of the object; `crown` uint8, a number of the tree or bush that a
+    pixel shows, 0 for none; `parcel` rows of `owner`'s tables.
     """
 
     window: Window
@@ -53,6 +54,7 @@ class Scene:
     ground: Floats
     height: Floats
     tone: Floats
+    crown: NDArray[np.uint8]
     parcel: NDArray[np.int32]
     owner: Owners
 
@@ -66,6 +68,7 @@ class Scene:
             self.ground[part],
             self.height[part],
             self.tone[part],
+            self.crown[part],
             self.parcel[part],
             self.owner,
         )
@@ -112,8 +115,9 @@ class Landscape:
         paint_heights(canvas, layout)
         np.minimum(canvas.height, np.float32(MAX_HEIGHT_M), out=canvas.height)
         return Scene(
-            window, canvas.surface, layout.altitude, canvas.height, canvas.tone, cut.index, owner
-        )
+            window, canvas.surface, layout.altitude, canvas.height, canvas.tone, canvas.crown,
+            cut.index, owner,
+        )  # fmt: skip
 
     def _blocks(self, window: Window) -> Blocks:
         return blocks(window, self.key("blocks"), self.domain.block_m * METRE)

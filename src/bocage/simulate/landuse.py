@@ -1,4 +1,8 @@
-"""Who lives in a parcel: the use of each block, the kind of each parcel, and its crop."""
+"""Who lives in a parcel: the use of each block, the kind of each parcel, and its crop.
+
+Whether arable land is a standing crop, stubble or bare on the day of the photograph follows from
+the calendar of its crop, the same that the series of satellites follow (`phenology`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from bocage.simulate.domains import SHARED_USES, Domain, Use
 from bocage.simulate.hashing import Floats, Hashes, choose, choose_each, draw, hash_at, make_key
 from bocage.simulate.noise import value_noise_at
 from bocage.simulate.partition import Blocks, Parcels
+from bocage.simulate.phenology import OF_CROP, growth, is_bare
 from bocage.simulate.relief import Terrain, terrain_at
 from bocage.simulate.surfaces import Surface
 
@@ -82,9 +87,9 @@ GROUND = np.array(
 # Per use: strip width and parcel length in metres (None: the domain's fields, at that scale), then
 # shares of the kinds (sums are free). Rare kinds are as rare as their classes are in FLAIR #1.
 _PLAN: dict[Use, tuple[tuple[float, float] | float, dict[Kind, float]]] = {
-    Use.ARABLE: (1.0, {Kind.FIELD: 76, Kind.PLOWED: 17, Kind.MEADOW: 3, Kind.BARE: 1,
+    Use.ARABLE: (1.0, {Kind.FIELD: 93, Kind.MEADOW: 3, Kind.BARE: 1,
                        Kind.GREENHOUSES: 0.6, Kind.FARM: 2, Kind.SOLAR: 0.4}),
-    Use.PERMANENT: ((54, 84), {Kind.PERMANENT: 90, Kind.FIELD: 4, Kind.PLOWED: 4, Kind.FARM: 2}),
+    Use.PERMANENT: ((54, 84), {Kind.PERMANENT: 90, Kind.FIELD: 8, Kind.FARM: 2}),
     Use.PASTURE: (0.8, {Kind.MEADOW: 85, Kind.BROADLEAF: 6, Kind.BRUSH: 6, Kind.FARM: 3}),
     Use.WOOD: ((85, 110), {Kind.BROADLEAF: 50, Kind.NEEDLE: 50, Kind.MIXED: 12, Kind.BRUSH: 10,
                            Kind.ROUGH: 3, Kind.CLEAR_CUT: 1.6, Kind.MINGLED: 0.8,
@@ -111,6 +116,17 @@ _SITING: dict[Use, tuple[float, float, float, int]] = {
     Use.WILD: (2.4, 0.8, 1.2, 200_000),
     Use.LAKE: (0.05, 3.0, 1.0, 160_000),
 }
+_LIMITS: dict[Use, float] = {
+    Use.ARABLE: 0.36, Use.TOWN: 0.36, Use.WORKS: 0.36, Use.PERMANENT: 0.55, Use.LAKE: 0.20,
+}  # fmt: skip
+"""Slope, metres per metre, from which a use is not found: beyond 20 degrees nobody ploughs or
+builds a village, beyond 29 nobody plants vines. Woods, heath, rock and pasture know no limit."""
+_REACH_CM = 8_000
+"""A block is as steep as the steepest of its middle and four places this far from it."""
+_PONDS_SLOPE = np.float32(0.20)
+_FALLOW = np.float32(0.12)
+"""Share of arable parcels that lie fallow for the year, bare. No crop is declared on them: the
+classes of LPIS name none (chosen; France sets aside some 2 to 5 %)."""
 _OLD_FIELD_M = np.array([45, 90], dtype=np.float32)
 """Fields before land consolidation were half as wide and long, and no larger than this."""
 _STEEP = 0.25
@@ -124,9 +140,11 @@ _CENTRE_LEVEL = 0.34
 class Owners:
     """Tables (P,): `kind`, `crop` (level-3 id, `BACKGROUND` where none), `hash`, `direction`.
 
-    `soil`: brightness of the bare soil, 0 (dark, wet valley soil) to 1 (chalk).
+    `use`: of the parcel's block. `soil`: brightness of the bare soil, 0 (dark, wet valley soil) to
+    1 (chalk).
     """
 
+    use: NDArray[np.uint8]
     kind: NDArray[np.uint8]
     crop: NDArray[np.uint8]
     hash: Hashes
@@ -137,13 +155,15 @@ class Owners:
 @dataclass(frozen=True)
 class Tenure:
     """Tables of the blocks (N,): `use`; `wet`, 0 on ridges to 1 on valley floors; `soil`,
-    brightness of the bare soil; `level`, altitude of the block's middle in metres; `pond`, whether
-    still water lies in that middle. Lakes and ponds are as old as the land."""
+    brightness of the bare soil; `level`, altitude of the block's middle in metres; `slope` of its
+    steepest part, metres per metre; `pond`, whether still water lies in that middle. Lakes and
+    ponds are as old as the land."""
 
     use: NDArray[np.uint8]
     wet: Floats
     soil: Floats
     level: Floats
+    slope: Floats
     pond: NDArray[np.bool_]
 
 
@@ -158,7 +178,8 @@ def tenure(land: Blocks, domain: Domain, seed: int, past: bool) -> Tenure:
     near = floor * floor / (floor * floor + np.maximum(terrain.bank, 0) ** 2)
     patch = value_noise_at(u, v, 330_000, make_key(seed, domain.key, "soil"))
     soil = np.float32(domain.chalk) + np.float32(0.35) * patch - np.float32(0.3) * near
-    weights = _weights(u, v, terrain, near, domain, seed)
+    slope = _steepest(u, v, terrain, domain, seed)
+    weights = _weights(u, v, terrain, slope, near, domain, seed)
     shared = np.array(SHARED_USES, dtype=np.uint8)
     use = shared[choose_each(draw(land.hash, 10), weights)]
     town = value_noise_at(u, v, _SITING[Use.TOWN][3], make_key(seed, domain.key, "use", Use.TOWN))
@@ -166,18 +187,29 @@ def tenure(land: Blocks, domain: Domain, seed: int, past: bool) -> Tenure:
     use[(use == Use.TOWN) & (town + ragged > _CENTRE_LEVEL)] = Use.CENTRE
     often = np.where(near > np.float32(0.6), np.float32(0.3), np.float32(0.15))
     pond = np.isin(use, (Use.PASTURE, Use.WOOD, Use.WILD)) & (draw(land.hash, 13) < often)
+    pond &= slope < _PONDS_SLOPE
     if past:
         change = draw(land.hash, 11)
         use[(use == Use.WORKS) | ((use == Use.TOWN) & (change < 0.6))] = Use.ARABLE
         use[(use == Use.CENTRE) & (change < 0.5)] = Use.TOWN
         use[(use == Use.WOOD) & (change < 0.35)] = Use.PASTURE
         use[(use == Use.WILD) & (change < 0.5)] = Use.PASTURE
-    return Tenure(use, near, np.clip(soil, 0, 1), terrain.altitude, pond)
+    return Tenure(use, near, np.clip(soil, 0, 1), terrain.altitude, slope, pond)
+
+
+def _steepest(
+    u: NDArray[np.int64], v: NDArray[np.int64], terrain: Terrain, domain: Domain, seed: int
+) -> Floats:
+    """Largest slope at the blocks' middles and around them, (N,)."""
+    around = np.array([[-1, 1, 0, 0], [0, 0, -1, 1]])[..., None] * _REACH_CM
+    beside = terrain_at((u + around[0]).reshape(-1), (v + around[1]).reshape(-1), domain, seed)
+    steepest: Floats = np.maximum(beside.slope.reshape(4, -1).max(axis=0), terrain.slope)
+    return steepest
 
 
 def _weights(
-    u: NDArray[np.int64], v: NDArray[np.int64], terrain: Terrain, near: Floats, domain: Domain,
-    seed: int,
+    u: NDArray[np.int64], v: NDArray[np.int64], terrain: Terrain, slope: Floats, near: Floats,
+    domain: Domain, seed: int,
 ) -> Floats:  # fmt: skip
     """Weight of every shared use in every block, (N, 8)."""
     steep = np.minimum(terrain.slope / np.float32(_STEEP), 1)
@@ -193,6 +225,10 @@ def _weights(
         gathered = 1 + np.float32(1.5) * value_noise_at(
             u, v, cell, make_key(seed, domain.key, "use", use)
         )
+        if use in _LIMITS:
+            # Rarer shortly before the limit.
+            limit = np.float32(_LIMITS[use])
+            weight = weight * np.clip(8 - 8 * slope / limit, 0, 1)
         columns.append(weight * np.maximum(gathered, np.float32(0.06)) ** 2)
     return np.stack(columns, axis=1)
 
@@ -229,8 +265,11 @@ def owners(
         kind[np.isin(kind, (Kind.GREENHOUSES, Kind.SOLAR))] = Kind.FIELD
         kind[kind == Kind.YARD] = Kind.MEADOW
 
+    steep = held.slope[cut.block] > np.float32(_LIMITS[Use.ARABLE])
+    kind[steep & np.isin(kind, (Kind.FIELD, Kind.FARM))] = Kind.MEADOW
+
     crop = np.full(len(hashes), BACKGROUND, dtype=np.uint8)
-    arable = (kind == Kind.FIELD) | (kind == Kind.PLOWED)
+    arable = (kind == Kind.FIELD) & (draw(hashes, 7) >= _FALLOW)
     ids, shares_of = domain.crop_table(permanent=False)
     wet = held.wet[cut.block[arable]][:, None]
     # From a third as often on the wrong soil to three times as often on the right one.
@@ -246,4 +285,7 @@ def owners(
     crop[permanent] = ids[choose(lot[permanent], shares_of)]
     spread = np.float32(0.3) * (draw(hashes, 6) - np.float32(0.5))
     soil = np.clip(held.soil[cut.block] + spread, 0, 1)
-    return Owners(kind, crop, hashes, cut.direction, soil)
+    grown = growth(hashes, domain.season_days)
+    bare = is_bare(OF_CROP[crop], grown, domain.flight_day(past))
+    kind[(kind == Kind.FIELD) & bare] = Kind.PLOWED
+    return Owners(use, kind, crop, hashes, cut.direction, soil)

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bocage.nomenclatures import LPIS_3
-from bocage.simulate.hashing import Floats, draw
+from bocage.simulate.hashing import Floats, draw, hash_at, make_key
 from bocage.simulate.landscape import MAX_HEIGHT_M, Landscape, Scene
 from bocage.simulate.landuse import Owners
 from bocage.simulate.noise import METRE, Window, pixel_noise, value_noise
 from bocage.simulate.phenology import (
     CALENDARS,
     ENDMEMBERS,
+    OF_CROP,
     SPECTRA,
     Growth,
     bright_soil,
     growth,
+    is_bare,
     state,
 )
 from bocage.simulate.surfaces import BEHAVIOUR, REFLECTANCE, TEXTURE, Surface
 
-_STRIDE_M = 0.8
-"""Step along the ray to the sun; thinner objects may lose part of their shadow."""
 _SKY = np.array([0.42, 0.45, 0.52, 0.34], dtype=np.float32)
 """Share of the light that comes from the sky and reaches into shadows: more in blue (chosen)."""
 _REFERENCE_DAY = 190
@@ -35,16 +33,13 @@ _REFERENCE_DAY = 190
 _CAMERA_BANDS = (2, 1, 0, 6)
 """Red, green, blue and near infrared among Sentinel-2's bands."""
 _COLOUR: Floats = SPECTRA[:, _CAMERA_BANDS] / np.float32(10_000)
-_COLOUR[[ENDMEMBERS.index(name) for name in ("bright soil", "dark soil", "straw")], 1] *= (
-    np.float32(1.07)
-)
-"""A camera's green band is wider than Sentinel-2's, and soil and straw are brighter at its red end
-(amount chosen)."""
+_EARTHS = [ENDMEMBERS.index(name) for name in ("bright soil", "dark soil")]
+_COLOUR[[*_EARTHS, ENDMEMBERS.index("straw")], 1] *= np.float32(1.12)
+_COLOUR[_EARTHS] *= np.float32(1.2)
+"""A camera's green band is wider than Sentinel-2's, and soil and straw are brighter at its red end;
+dry, crusted soil of a summer's noon is brighter than a year's mean (amounts chosen)."""
 _CALENDAR_OF = np.array(
     [CALENDARS.index(name) if name in CALENDARS.names else -1 for name in BEHAVIOUR], np.intp
-)
-_OF_CROP = np.array(
-    [CALENDARS.index(name if name in CALENDARS.names else "bare") for name in LPIS_3.names], np.intp
 )
 _SHADE = np.float32(0.22)
 _TINT = np.array([0.14, 0.10, 0.13, 0.15], dtype=np.float32)
@@ -52,8 +47,12 @@ _TINT = np.array([0.14, 0.10, 0.13, 0.15], dtype=np.float32)
 """
 _SOILS = [
     Surface.PLOWED, Surface.BARE, Surface.BED, Surface.SAND, Surface.VINE_FLOOR,
-    Surface.LAVENDER_FLOOR,
+    Surface.LAVENDER_FLOOR, Surface.CLEAR_CUT,
 ]  # fmt: skip
+_WOODY = [
+    Surface.DECIDUOUS, Surface.CONIFER, Surface.MIXED_WOOD, Surface.BRUSH, Surface.LIGNEOUS,
+]  # fmt: skip
+"""Crowns hang over the lines between parcels: each has a colour of its own, not its parcel's."""
 _BUILT = [
     Surface.TILE_ROOF, Surface.SLATE_ROOF, Surface.METAL_ROOF, Surface.GREENHOUSE, Surface.POOL,
     Surface.SOLAR,
@@ -68,15 +67,37 @@ _WEATHERING = [Surface.ASPHALT, Surface.CONCRETE, Surface.GRAVEL, Surface.ROCK]
 # its own.
 _OWN_SHADE, _OWN_TINT = np.ones((2, len(Surface)), dtype=np.float32)
 _OWN_SHADE[_UNOWNED], _OWN_TINT[_UNOWNED] = 0, 0
+_OWN_SHADE[_WOODY], _OWN_TINT[_WOODY] = 0, 0
 _OWN_SHADE[_BUILT], _OWN_TINT[_BUILT] = 1.5, 0.5
 _OWN_TINT[_SOILS] = 0.25
+_OWN_TINT[[Surface.MEADOW, Surface.LAWN]] = 0.6
 _OWN_SHADE[Surface.ROUGH_GRASS], _OWN_TINT[Surface.ROUGH_GRASS] = 0.4, 0.4
+_SOIL_TINT = np.float32(0.25)
+_GREEN = np.float32(0.6)
+"""Share of its tint that a field has when bare, and the green cover from which it has all of it."""
+_CROWN_TINT = np.array([0.09, 0.06, 0.08, 0.10], dtype=np.float32)
+_CROWN_SHADE = np.float32(0.10)
+_STAND_CM, _STANDS = 6_000, np.float32(0.12)
+"""How far single crowns differ in colour and brightness, and woods from place to place (chosen)."""
 _CLUMP_CM, _CLUMPS = 130, np.float32(1.8)
 """Tussocks, clods and branches of a metre: lattice, and share of the texture at 2 m."""
 _WEATHERED_CM, _WEATHERED = 9_000, np.float32(0.22)
 _TURBID_CM, _TURBID = 60_000, np.array([0.30, 0.40, 0.40, 0.60], dtype=np.float32)
 """Reach and amount of what sets one stretch of road, or one water from another, apart: wear and
 gravel of other quarries alike in all bands, and what the water carries (chosen)."""
+
+
+def _crown_colours() -> Floats:
+    """What a crown's own colour multiplies light with, by its number, (256, 4); 1 for none."""
+    numbers = hash_at(make_key("crowns"), np.arange(256))
+    tint = np.stack([draw(numbers, stream) for stream in range(1, 5)], axis=1)
+    shade = 1 + _CROWN_SHADE * (2 * draw(numbers, 5) - 1)
+    factors: Floats = shade[:, None] * (1 + _CROWN_TINT * (2 * tint - 1))
+    factors[0] = 1
+    return factors
+
+
+_CROWNS = _crown_colours()
 
 
 @dataclass(frozen=True)
@@ -100,8 +121,7 @@ class View:
         around = window.padded(margin, margin, margin, margin)
         reach = shadow_margin(around, land)
         scene = land.scene(around.padded(*reach))
-        day = day_of_year(land.domain.past_day if land.past else land.domain.aerial_day)
-        table = colours(land, scene.owner, day)
+        table = colours(land, scene.owner, land.domain.flight_day(land.past))
         light = reflectance(land, around, scene, table)
         return cls(land, window, margin, scene.inside(*reach), light, table)
 
@@ -121,11 +141,6 @@ class View:
         """Cut the margin off the last two axes."""
         m = self.margin
         return image[..., m : image.shape[-2] - m, m : image.shape[-1] - m]
-
-
-def day_of_year(yyyymmdd: str) -> int:
-    """0 for 1 January."""
-    return date(int(yyyymmdd[:4]), int(yyyymmdd[4:6]), int(yyyymmdd[6:])).timetuple().tm_yday - 1
 
 
 def _sun(land: Landscape) -> tuple[float, float, float]:
@@ -166,6 +181,8 @@ def reflectance(land: Landscape, window: Window, scene: Scene, table: Floats) ->
     relief += texture[..., 2] * value_noise(window, 1_200, land.key("patches"))
     worn = _WEATHERED * value_noise(window, _WEATHERED_CM, land.key("weathered"))
     relief += worn * np.isin(inner.surface, _WEATHERING)
+    stands = _STANDS * value_noise(window, _STAND_CM, land.key("stands"))
+    relief += stands * np.isin(inner.surface, _WOODY)
     np.maximum(relief, np.float32(0.15), out=relief)
     turbid = value_noise(window, _TURBID_CM, land.key("turbid")) * (inner.surface == Surface.WATER)
 
@@ -175,6 +192,7 @@ def reflectance(land: Landscape, window: Window, scene: Scene, table: Floats) ->
     for band in range(4):
         seen = table[:, band][place]
         seen *= 1 + _TURBID[band] * turbid
+        seen *= _CROWNS[:, band][inner.crown]
         seen *= _SKY[band] + (1 - _SKY[band]) * sunlit
         seen *= relief
         np.clip(seen, 0, 1, out=light[band])
@@ -190,19 +208,32 @@ def colours(land: Landscape, owner: Owners, day: int) -> Floats:
     """Reflectance of every surface in every parcel on a day, (P * S, 4), parcel by parcel.
 
     Fields have the colour of their crop's leaves, straw, flowers and soil in the shares of that
-    day; other plants their usual colour, moved by how the day differs from midsummer.
+    day; other plants their usual colour, moved by how the day differs from midsummer. What was bare
+    on the day of the flight may be green on another.
     """
     parcels, surfaces = len(owner.hash), len(Surface)
     grown = replace(growth(owner.hash, land.domain.season_days), soil=bright_soil(owner.soil))
+    ordinary = _usual(land.domain.season_days)
+    crop = OF_CROP[owner.crop]
+    standing = _mixed(crop, grown, day)
     table = np.repeat(REFLECTANCE[None], parcels, axis=0)
     for surface in range(surfaces):
         behaviour = BEHAVIOUR[surface]
-        calendar = _OF_CROP[owner.crop] if behaviour == "field" else _CALENDAR_OF[surface]
+        calendar = _CALENDAR_OF[surface]
         if surface == Surface.FIELD:
-            table[:, surface] = _mixed(calendar, grown, day)
+            table[:, surface] = standing
+        elif surface == Surface.PLOWED:
+            soil = np.float32(1) + (grown.soil - np.float32(0.55))
+            tilled = REFLECTANCE[surface] * soil[:, None]
+            table[:, surface] = np.where(is_bare(crop, grown, day)[:, None], tilled, standing)
+        elif surface in _WOODY:
+            change = _mixed(calendar[None], ordinary, day) / _mixed(
+                calendar[None], _usual(0), _REFERENCE_DAY
+            )
+            table[:, surface] *= np.clip(change, np.float32(0.55), np.float32(1.7))
         elif behaviour != "field" and CALENDARS.fixed[calendar] < 0 and surface not in _UNOWNED:
             row = np.full(parcels, calendar)
-            usual = _mixed(row[:1], _usual(), _REFERENCE_DAY)
+            usual = _mixed(row[:1], _usual(0), _REFERENCE_DAY)
             change = _mixed(row, grown, day) / usual
             table[:, surface] *= np.clip(change, np.float32(0.55), np.float32(1.7))
     wetness = np.float32(0.75) + np.float32(0.5) * draw(owner.hash, 61)
@@ -211,7 +242,14 @@ def colours(land: Landscape, owner: Owners, day: int) -> Floats:
     shade = _SHADE * (2 * draw(owner.hash, 63) - 1)
     tint = np.stack([draw(owner.hash, stream) for stream in (64, 65, 66, 67)], axis=1)
     table *= (1 + shade[:, None] * _OWN_SHADE)[..., None]
-    table *= 1 + _OWN_TINT[:, None] * (_TINT * (2 * tint - 1))[:, None, :]
+    own = np.repeat(_OWN_TINT[None, :, None], 4, axis=2).repeat(parcels, axis=0)
+    now = state(crop, grown, np.array([day]))
+    leafy = np.minimum((now.green + now.catch)[:, 0] / _GREEN, 1)
+    # Soil and straw have one hue; in the infrared, moisture and residues set fields apart.
+    for surface in (Surface.FIELD, Surface.PLOWED):
+        own[:, surface, :3] = (_SOIL_TINT + (1 - _SOIL_TINT) * leafy * leafy)[:, None]
+        own[:, surface, 3] = 1
+    table *= 1 + own * (_TINT * (2 * tint - 1))[:, None, :]
     return table.reshape(parcels * surfaces, 4)
 
 
@@ -237,10 +275,10 @@ def _mixed(calendar: NDArray[np.intp], grown: Growth, day: int) -> Floats:
     return mixed
 
 
-def _usual() -> Growth:
-    """A stand that keeps to its calendar."""
+def _usual(season: int) -> Growth:
+    """A stand that keeps to its calendar, where the year is `season` days late."""
     one = np.ones(1, dtype=np.float32)
-    return Growth(np.zeros(1, np.int64), one * 0, one * np.float32(0.94), one / 2, one / 2)
+    return Growth(np.full(1, season), one * 0, one * np.float32(0.94), one / 2, one / 2, one * 0)
 
 
 def _slope_light(scene: Scene, land: Landscape) -> Floats:
@@ -258,16 +296,21 @@ def _slope_light(scene: Scene, land: Landscape) -> Floats:
 
 
 def _shadows(scene: Scene, land: Landscape) -> NDArray[np.bool_]:
-    """Where an object between a pixel and the sun stands higher than the ray, (H, W)."""
+    """Where ground or object between a pixel and the sun stands higher than the ray, (H, W).
+
+    The ray is followed pixel by pixel, as far as an object on the flat may throw its shadow: longer
+    strides leave teeth at its edge.
+    """
     east, south, tangent = _sun(land)
-    height = scene.height
-    total_v, total_u = height.shape
-    shadow = np.zeros(height.shape, dtype=bool)
-    for k in range(1, int(MAX_HEIGHT_M / tangent / _STRIDE_M) + 1):
-        distance = k * _STRIDE_M
-        step = distance * METRE / scene.window.step_cm
-        move_u, move_v = round(east * step), round(south * step)
+    pitch = scene.window.step_cm / METRE
+    stride = pitch / max(abs(east), abs(south))
+    top = scene.ground + scene.height
+    total_v, total_u = top.shape
+    shadow = np.zeros(top.shape, dtype=bool)
+    for k in range(1, int(MAX_HEIGHT_M / tangent / stride) + 1):
+        distance = k * stride
+        move_u, move_v = round(east * distance / pitch), round(south * distance / pitch)
         here = (slice(0, total_v - move_v), slice(max(0, -move_u), total_u - max(0, move_u)))
         there = (slice(move_v, total_v), slice(max(0, move_u), total_u + min(0, move_u)))
-        shadow[here] |= height[there] > height[here] + np.float32(distance * tangent)
+        shadow[here] |= top[there] - top[here] > np.float32(distance * tangent)
     return shadow

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import geopandas as gpd
-from pyogrio.errors import DataLayerError, DataSourceError
 from shapely.geometry import box
 
-from bocage.errors import DataError
 from bocage.files import atomic_path
 from bocage.modalities import (
     AERIAL_RGBI,
@@ -31,18 +30,31 @@ METADATA = "GLOBAL_ALL_MTD"
 Columns = dict[str, list[str]]
 
 
-def write_metadata(out: Path, plan: list[Patch], *, only_missing: bool) -> None:
-    """Write every table of the metadata folder, or those that are not there yet."""
-    for name, columns in _tables(plan):
-        path = out / METADATA / f"{name}.gpkg"
+def write_metadata(
+    out: Path, plan: list[Patch], sensors: Sequence[str], *, only_missing: bool
+) -> None:
+    """Write the tables of these sensors and of the splits, or those that are not there yet."""
+    for name, columns in _tables(plan, sensors):
+        path = _path(out, name)
         if not (only_missing and path.is_file()):
             with folder.writing(out):
                 _write_geopackage(path, columns, plan)
 
 
-def _tables(plan: list[Patch]) -> Iterator[tuple[str, Columns]]:
+def metadata_is_there(out: Path, sensors: Sequence[str]) -> bool:
+    """Whether every table that `write_metadata` writes stands in the folder."""
+    return all(_path(out, name).is_file() for name, _ in _tables([], sensors))
+
+
+def _path(out: Path, name: str) -> Path:
+    return out / METADATA / f"{name}.gpkg"
+
+
+def _tables(plan: list[Patch], sensors: Sequence[str]) -> Iterator[tuple[str, Columns]]:
     """Name and columns of every table, one row per patch."""
     for modality in (SENTINEL2_TS, SENTINEL1_ASC_TS, SENTINEL1_DESC_TS):
+        if modality.name not in sensors:
+            continue
         column = []
         for patch in plan:
             if modality is SENTINEL2_TS:
@@ -57,6 +69,8 @@ def _tables(plan: list[Patch]) -> Iterator[tuple[str, Columns]]:
         (AERIAL_RLT_PAN, "past_day"),
         (SPOT_RGBI, "spot_day"),
     ):
+        if modality.name not in sensors:
+            continue
         column = [str(getattr(patch.domain, day)) for patch in plan]
         yield f"GLOBAL_{_sensor(modality.name)}_MTD_DATES", {"date": column}
     yield (
@@ -71,7 +85,10 @@ def _sensor(name: str) -> str:
 
 
 def _write_geopackage(path: Path, columns: Columns, plan: list[Patch]) -> None:
-    """Columns and patch footprints as a GeoPackage in Lambert-93, atomically."""
+    """Columns and patch footprints as a GeoPackage in Lambert-93, atomically.
+
+    It is made in memory and then written: on a full disk SQLite tells of a missing table.
+    """
     footprints = []
     for patch in plan:
         east, north = patch.domain.anchor_m
@@ -82,11 +99,7 @@ def _write_geopackage(path: Path, columns: Columns, plan: list[Patch]) -> None:
     table = gpd.GeoDataFrame(
         {"patch_id": [patch.id for patch in plan], **columns}, geometry=footprints, crs=folder.CRS
     )
+    made = BytesIO()
+    table.to_file(made, driver="GPKG", layer=path.stem, engine="pyogrio")
     with atomic_path(path) as temporary:
-        try:
-            table.to_file(temporary, driver="GPKG", layer=path.stem, engine="pyogrio")
-        except (DataSourceError, DataLayerError) as error:
-            raise DataError(
-                f"{path}: could not be written ({error}). Check free space and permissions, then "
-                "run the same command again."
-            ) from error
+        temporary.write_bytes(made.getbuffer())

@@ -21,6 +21,8 @@ from bocage.simulate.surfaces import SOFT, Surface
 _RURAL = (Use.ARABLE, Use.PASTURE, Use.PERMANENT)
 _SETTLED = (Use.TOWN, Use.CENTRE, Use.WORKS)
 _FAR = np.float32(1e6)
+_OLD_SNOW_M = 60
+"""How much lower the snow of summer ended sixty years ago (chosen)."""
 _LAKE_OFF_M, _BANK_M = 28.0, 70.0
 """How far lakes keep off the roads around their block, and how far off the ground is as it was."""
 
@@ -131,7 +133,10 @@ def paint_roads(canvas: Canvas, layout: Layout) -> None:
     on_main = main[land.nearest, land.second]
     on_road = road[land.nearest, land.second]
     on_track = track[land.nearest, land.second]
-    verge = (on_road & (border < 1.5 * width)) | (on_track & (border < width + 1))
+    # Tracks ford water, roads cross it on bridges, and neither grows grass there.
+    dry = layout.shore >= 0
+    on_track &= dry
+    verge = (on_road & dry & (border < 1.5 * width)) | (on_track & (border < width + 1))
     canvas.put(np.flatnonzero(verge), Surface.MARGIN, 0)
     canvas.put(np.flatnonzero(on_track & (border < width)), Surface.GRAVEL, 0)
     canvas.put(np.flatnonzero(on_track & (border < 0.4)), Surface.MARGIN, 0)
@@ -145,10 +150,12 @@ def paint_heights(canvas: Canvas, layout: Layout) -> None:
     if line is None or float(altitude.max()) < line - 450:
         return
     window = layout.window
-    patch = value_noise(window, 4_500, layout.key("snow")) + np.float32(0.5) * value_noise(
-        window, 1_100, layout.key("snow", 2)
+    # Sixty years ago another summer's snow lay, and lower.
+    year = int(layout.past)
+    patch = value_noise(window, 4_500, layout.key("snow", year)) + np.float32(0.5) * value_noise(
+        window, 1_100, layout.key("snow", year, 2)
     )
-    level = altitude + np.float32(70) * patch - np.float32(line)
+    level = altitude + np.float32(70) * patch - np.float32(line - _OLD_SNOW_M * year)
     canvas.put(np.flatnonzero(level > -300), Surface.ROUGH_GRASS, 0)
     canvas.put(np.flatnonzero((level > -280) & (patch > 0.25)), Surface.BRUSH, 0.6)
     canvas.put(np.flatnonzero(level > -110), Surface.ROCK, 0.3)

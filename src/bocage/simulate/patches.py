@@ -66,6 +66,22 @@ class Plan:
     alone: bool = False
     classes: tuple[str, ...] = ()
 
+    @property
+    def count(self) -> int:
+        """How many regions it needs."""
+        return -(-self.patches // self.side**2)
+
+    def splits(self, number: int) -> tuple[str, ...]:
+        """The split of a region in each of `SPLIT_COLUMNS`."""
+        return tuple(
+            self.split or _split(self.domain, number, self.count, turn, self.alone)
+            for turn in (0, 1, 2, 3, 4, 0)
+        )
+
+    def first_splits(self) -> set[str]:
+        """The splits that get a patch, by the first of `SPLIT_COLUMNS`."""
+        return {self.splits(number)[0] for number in range(self.count)}
+
 
 def region_side(patches: int) -> int:
     """Patches along a region of a domain of so many."""
@@ -83,14 +99,10 @@ def plan_patches(
 def draw_up(plan: Plan) -> list[Patch]:
     """The patches of a plan, region by region."""
     side, domain = plan.side, plan.domain
-    count = -(-plan.patches // side**2)
     found = []
-    for number, region in enumerate(regions(domain, plan.seed, count, side, plan.classes)):
+    for number, region in enumerate(regions(domain, plan.seed, plan.count, side, plan.classes)):
         granule = Granule.at(domain, plan.seed, region.u, region.v)
-        splits = tuple(
-            plan.split or _split(domain, number, count, turn, plan.alone)
-            for turn in (0, 1, 2, 3, 4, 0)
-        )
+        splits = plan.splits(number)
         for k in range(min(side**2, plan.patches - number * side**2)):
             row, col = divmod(k, side)
             pixels = AERIAL_RGBI.size_px

@@ -51,7 +51,13 @@ flowering (winter wheat, as the chambers of agriculture report)."""
 _SPREAD_DAYS = 14
 """Days between the earliest and the latest variety and place of one crop in a domain (chosen)."""
 _IDLE_DAYS = 45
-"""Bare spells of arable land at least this long grow something."""
+"""Bare spells of arable land at least this long grow something, or are tilled."""
+_TILLED = np.float32(0.5)
+"""Share of the farmers who till the stubble after harvest and sow no catch crop (chosen)."""
+_PLOUGHING_DAYS = 3
+"""Days from harvest to tillage."""
+_SEEN_BARE = np.float32(0.15)
+"""Ground under less cover than this, straw included, looks bare from above (chosen)."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +65,11 @@ class Calendars:
     """Courses of the year, one row per name in `names` (K of them).
 
     `green`, `dry`, `flower` (K, 366) cover fractions; `idle` (K, 366), 0 to 1, how far a catch crop
-    would stand; `progress` (K, 366), 0 at sowing to 1 at harvest; `leaf` (K,) endmember of the
-    green part; `canopy` (K, 6) water-cloud parameters (A of VV and VH, B of VV and VH, wood,
-    straw); for covers without a season `fixed` (K,) is their endmember (else -1) and `echo` (K, 2)
-    their VV and VH in linear power.
+    would stand; `turned` (K, 366), 0 or 1, whether whoever tills the stubble has done so;
+    `progress` (K, 366), 0 at sowing to 1 at harvest; `leaf` (K,) endmember of the green part;
+    `canopy` (K, 6) water-cloud parameters (A of VV and VH, B of VV and VH, wood, straw); for covers
+    without a season `fixed` (K,) is their endmember (else -1) and `echo` (K, 2) their VV and VH in
+    linear power.
     """
 
     names: tuple[str, ...]
@@ -70,6 +77,7 @@ class Calendars:
     dry: Floats
     flower: Floats
     idle: Floats
+    turned: Floats
     progress: Floats
     leaf: NDArray[np.intp]
     canopy: Floats
@@ -86,7 +94,8 @@ class Growth:
     """What sets stands apart from their calendars, (U,) each.
 
     `season` and `sowing`: days by which the whole year, and the sowing, are late; `vigour`: factor
-    on green cover; `soil`: share of bright soil; `catch`: cover of a full catch crop.
+    on green cover; `soil`: share of bright soil; `catch`: cover of a full catch crop; `tilled`: 1
+    where stubble is tilled, else 0.
     """
 
     season: NDArray[np.int64]
@@ -94,6 +103,7 @@ class Growth:
     vigour: Floats
     soil: Floats
     catch: Floats
+    tilled: Floats
 
 
 @dataclass(frozen=True)
@@ -109,13 +119,17 @@ class State:
 def growth(numbers: Hashes, season_days: int) -> Growth:
     """How stands grow, by their own numbers (U,), where the year is `season_days` late."""
     sowing = (draw(numbers, 70) + draw(numbers, 71) - np.float32(1)) * np.float32(_SOWING_DAYS)
+    # Who sows no catch crop, or a poor one, tills.
+    cared = draw(numbers, 77)
+    tilled = cared < _TILLED
     weather = np.rint((draw(numbers, 74) - np.float32(0.5)) * _SPREAD_DAYS).astype(np.int64)
     return Growth(
         season=weather + season_days,
         sowing=sowing,
         vigour=np.float32(0.90) + np.float32(0.16) * draw(numbers, 72),
         soil=bright_soil(draw(numbers, 73)),
-        catch=np.float32(0.05) + np.float32(0.85) * draw(numbers, 77),
+        catch=np.where(tilled, np.float32(0), np.float32(0.05) + np.float32(0.85) * cared),
+        tilled=tilled.astype(np.float32),
     )
 
 
@@ -135,11 +149,20 @@ def state(calendar: NDArray[np.intp], grown: Growth, days: NDArray[np.int64]) ->
     catch = CALENDARS.idle[row, day] * grown.catch[:, None]
     return State(
         green=np.minimum(CALENDARS.green[row, day] * vigour, 1),
-        # Stubble goes when the catch crop is sown into it.
-        dry=CALENDARS.dry[row, day] * (1 - np.float32(0.6) * catch),
+        # Stubble goes when the catch crop is sown into it, and under the plough.
+        dry=CALENDARS.dry[row, day]
+        * (1 - np.float32(0.6) * catch)
+        * (1 - grown.tilled[:, None] * CALENDARS.turned[row, day]),
         flower=CALENDARS.flower[row, day] * vigour,
         catch=catch,
     )
+
+
+def is_bare(calendar: NDArray[np.intp], grown: Growth, day: int) -> NDArray[np.bool_]:
+    """Whether stands of these calendars (U,) are bare ground, seen from above on a day, (U,)."""
+    now = state(calendar, grown, np.array([day]))
+    bare: NDArray[np.bool_] = (now.green + now.catch + now.dry + now.flower)[:, 0] < _SEEN_BARE
+    return bare
 
 
 def _course(knots: str) -> Floats:
@@ -187,27 +210,33 @@ def _idle(spells: list[tuple[int, int]]) -> Floats:
     return course
 
 
-def _progress(green: Floats, spells: list[tuple[int, int]]) -> Floats:
-    """Share of the year's green that is behind, back at 0 from harvest on."""
-    behind = np.cumsum(green.astype(np.float64))
-    course = np.round(behind / max(float(behind[-1]), 1e-9), 4).astype(np.float32)
-    harvests = [start for start, length in spells if length >= _IDLE_DAYS]
-    if harvests:
-        course[max(harvests) :] = 0
+def _turned(spells: list[tuple[int, int]]) -> Floats:
+    """1 on the days of long bare spells from a few days after harvest on."""
+    course = np.zeros(DAYS, dtype=np.float32)
+    for start, length in spells:
+        if length >= _IDLE_DAYS:
+            course[(start + np.arange(_PLOUGHING_DAYS, length)) % DAYS] = 1
     return course
+
+
+def _progress(green: Floats) -> Floats:
+    """Share of the year's green that is behind: what was late at sowing is hardly so at harvest,
+    nor after it, or a field would be harvested twice."""
+    behind = np.cumsum(green.astype(np.float64))
+    return np.round(behind / max(float(behind[-1]), 1e-9), 4).astype(np.float32)
 
 
 def _build() -> Calendars:
     rows = [[cell.strip() for cell in line.split("|")] for line in SEASONAL.strip().splitlines()]
     names = (*(row[0] for row in rows), *STATIC)
     seasonal = len(rows)
-    green, dry, flower, idle, progress = (
-        np.zeros((len(names), DAYS), np.float32) for _ in range(5)
+    green, dry, flower, idle, turned, progress = (
+        np.zeros((len(names), DAYS), np.float32) for _ in range(6)
     )
     for k, row in enumerate(rows):
         green[k], dry[k], flower[k] = (_course(row[column]) for column in (2, 3, 4))
         spells = _bare_spells(green[k], dry[k], flower[k]) if row[0] in LPIS_3.names else []
-        idle[k], progress[k] = _idle(spells), _progress(green[k], spells)
+        idle[k], turned[k], progress[k] = _idle(spells), _turned(spells), _progress(green[k])
     echo = np.zeros((len(names), 2), dtype=np.float32)
     echo[seasonal:] = [(vv, vh) for _, vv, vh in STATIC.values()]
     still = [ENDMEMBERS.index(endmember) for endmember, _, _ in STATIC.values()]
@@ -217,6 +246,7 @@ def _build() -> Calendars:
         dry=dry,
         flower=flower,
         idle=idle,
+        turned=turned,
         progress=progress,
         leaf=np.array([ENDMEMBERS.index(row[1]) for row in rows] + [0] * len(STATIC), np.intp),
         canopy=np.array([row[5].split() for row in rows] + [[0] * 6] * len(STATIC), np.float32),
@@ -226,3 +256,7 @@ def _build() -> Calendars:
 
 
 CALENDARS = _build()
+OF_CROP = np.array(
+    [CALENDARS.index(name if name in CALENDARS.names else "bare") for name in LPIS_3.names], np.intp
+)
+"""Row of `CALENDARS` of every level-3 crop, (C,): arable land without one lies fallow, bare."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bocage.simulate.domains import Domain
+from bocage.simulate.domains import Domain, day_of_year
 from bocage.simulate.filters import displaced, smooth
 from bocage.simulate.hashing import Floats, draw, hash_at, make_key
-from bocage.simulate.light import View, colours, day_of_year, kinds_of
+from bocage.simulate.light import View, colours, kinds_of
 from bocage.simulate.noise import Window, pixel_noise, value_noise
 
 # Exposure of the camera per band (red, green, blue, nir), haze between it and the ground, and the
@@ -66,7 +66,7 @@ class _Camera:
             0.04 + 0.11 * blur,
             0.001 + 0.003 * noise,
             0.85 + 0.3 * vivid,
-            _EXPOSURE * cast * (np.float32(0.81 + 0.32 * bright) + np.float32(0.12) * tint),
+            _EXPOSURE * cast * (np.float32(0.84 + 0.32 * bright) + np.float32(0.06) * tint),
             _SHOULDER * np.float32(0.85 + 0.3 * bend),
         )
 

@@ -38,6 +38,8 @@ _BROOKS = 0.3
 """Distance between brooks, as a share of the distance between rivers."""
 _CUT = 0.55
 """Share of a hillside's height that a brook cuts away beside the river."""
+_DEEPEST_M = 800.0
+"""Hillsides higher than this are cut as deep as this one: a gorge, not a share of a mountain."""
 _SPRING = 0.8
 """Brooks rise this far up the hillside, 1 being the ridge."""
 _MEANDER_CELL, _MEANDER_M = 180_000, 260
@@ -45,7 +47,13 @@ _BEND_CELL, _BEND_M = 60_000, 90
 _SWELL_CELL = 700_000
 _HILLS = ((90_000, 0.16), (26_000, 0.07), (7_000, 0.018), (2_000, 0.004))
 """Lattice in cm and share of the domain's relief: roughness falls with scale (chosen)."""
-_OFF_CHANNEL_M = 140.0
+_ROUGHEST_M = 600.0
+"""Roughness grows with the relief up to this one: mountains are higher than hills by their valleys'
+width. Half of a high domain is steeper than some 17 degrees, a tenth than some 30, and less than
+one place in a hundred than 45."""
+_OFF_CHANNEL_M, _FLOOR = 140.0, 0.20
+"""How far from a river the ground is as rough as it gets; in a trough, a share of the distance
+between rivers more."""
 _STEP_CM = 6_000
 
 
@@ -158,19 +166,25 @@ def _shape(
     bank = np.minimum(river_bank, brook)
 
     # At the ridge, where the brooks of the other side begin, a brook has cut nothing.
-    hillside = up * up * (np.float32(3) - np.float32(2) * up)
+    side = up * up * (np.float32(3) - np.float32(2) * up)
+    trough = up * up * up * (np.float32(10) + up * (np.float32(6) * up - np.float32(15)))
+    hillside = side + np.float32(domain.trough) * (trough - side)
     gully = (1 - smoothstep(0.0, 0.5, away)) * (1 - up * up)
-    height = hillside * (1 - np.float32(_CUT) * gully)
+    relief = np.float32(domain.relief_m)
+    cut = np.float32(_CUT * min(1.0, _DEEPEST_M / domain.relief_m))
+    height = hillside * (1 - cut * gully)
     swell = np.float32(0.75) + np.float32(0.25) * noise(
         _SWELL_CELL, make_key(seed, domain.key, "swell")
     )
-    relief = np.float32(domain.relief_m)
     altitude = (
         np.float32(domain.altitude_m)
         + np.float32(_FALL) * (along + _MOUTH_M)
         + relief * swell * height
     )
-    rough = smoothstep(20.0, _OFF_CHANNEL_M, middle) * (1 - gully) * relief
+    rough = smoothstep(20.0, _OFF_CHANNEL_M + _FLOOR * domain.valley_m * domain.trough, middle) * (
+        1 - gully
+    )
+    rough *= np.float32(min(domain.relief_m, _ROUGHEST_M))
     for octave, (cell, share) in enumerate(_HILLS):
         key = make_key(seed, domain.key, "relief", octave)
         altitude += rough * np.float32(share) * noise(cell, key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bocage.errors import ConfigError
+from bocage.simulate.area import check_side
 
 _UNITS = {"": 1.0, "m": 1.0, "km": 1000.0}
 
@@ -13,15 +14,17 @@ def parse_side(text: str) -> float:
     """Metres of `5km`, `800m` or `1000`."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(km|m|)", text.strip())
     if found is None:
-        raise ConfigError(f"area is {text!r}; write a side such as 5km, 800m or 1000 (metres).")
-    return float(found[1]) * _UNITS[found[2]]
+        raise ConfigError(f"--area {text}: write a side such as 5km, 800m or 1000 (metres).")
+    size_m = float(found[1]) * _UNITS[found[2]]
+    check_side(size_m, f"--area {text}")
+    return size_m
 
 
 def parse_domains(text: str) -> int | list[str]:
     """A number of domains, or the keys of some with commas between."""
     if text.strip().isdecimal():
         return int(text)
-    return [key.strip() for key in text.split(",")]
+    return parse_names(text, ",")
 
 
 def parse_names(text: str, separator: str) -> list[str]:

@@ -105,6 +105,9 @@ def regions(
     # Scarce land counts for more, or the common kinds would fill every region.
     scarce = np.clip(np.sqrt(0.1 / _TARGET), 0.7, 1.8)
     weight = np.concatenate([scarce, np.full(len(LPIS_3), _CROPS_WEIGHT)])
+    # Fallow and undeclared land is no crop to look for.
+    weight[_CROP + BACKGROUND] = 0
+    least[_CROP + BACKGROUND] = np.inf
     found: list[Region] = []
     for number in range(count):
         searched = _CELLS if number < _CAREFUL else _LATER_CELLS

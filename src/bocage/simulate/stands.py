@@ -52,6 +52,7 @@ def paint_heath(canvas: Canvas, layout: Layout) -> None:
     inside, tone = vegetation.crowns(window, 260, layout.key("bushes"), pixels, density)
     canvas.height.reshape(-1)[pixels] = 0.4 + (0.6 + 1.8 * tone) * inside
     canvas.tone.reshape(-1)[pixels] = np.where(inside > 0, (tone - 0.5) * 0.5, -0.15)
+    canvas.crown.reshape(-1)[pixels] = vegetation.crown_numbers(inside, tone)
 
 
 def paint_conifers(canvas: Canvas, layout: Layout) -> None:
@@ -75,6 +76,7 @@ def paint_conifers(canvas: Canvas, layout: Layout) -> None:
             0.3 * (inside > 0) + 0.7 * dome
         )
         canvas.tone.reshape(-1)[pixels] = np.where(inside > 0, (tone - 0.5) * contrast, -0.35)
+        canvas.crown.reshape(-1)[pixels] = vegetation.crown_numbers(inside, tone)
 
 
 def paint_trees(canvas: Canvas, layout: Layout, hedge: NDArray[np.bool_]) -> None:
@@ -107,4 +109,5 @@ def paint_trees(canvas: Canvas, layout: Layout, hedge: NDArray[np.bool_]) -> Non
     crown = inside > 0
     pixels, inside, tone = pixels[crown], inside[crown], tone[crown]
     height = size.reshape(-1)[pixels] * (0.7 + 0.3 * tone) * (0.5 + 0.5 * inside)
-    canvas.put(pixels, Surface.DECIDUOUS, height, (tone - 0.5) * 0.5)
+    numbers = vegetation.crown_numbers(inside, tone)
+    canvas.put(pixels, Surface.DECIDUOUS, height, (tone - 0.5) * 0.5, numbers)

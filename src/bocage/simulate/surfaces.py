@@ -65,14 +65,14 @@ POOL | swimming pool | 90 310 390 50 | 40 30 0 | water | no
 ASPHALT | impervious surface | 163 168 139 158 | 100 60 60 | paved | no
 CONCRETE | impervious surface | 264 270 222 280 | 90 70 60 | paved | no
 GRAVEL | pervious surface | 192 184 140 300 | 45 80 90 | gravel | no
-BARE | bare soil | 270 240 178 340 | 270 140 120 | bare | no
+BARE | bare soil | 270 250 178 340 | 270 140 120 | bare | no
 WATER | water | 48 100 66 16 | 5 15 120 | water | no
 SNOW | snow | 850 860 880 800 | 15 20 30 | snow | no
 LAWN | herbaceous vegetation | 82 120 68 430 | 70 80 100 | lawn | no
 MEADOW | herbaceous vegetation | 98 128 78 400 | 90 130 170 | grasses, mixture | yes
 ROUGH_GRASS | herbaceous vegetation | 138 140 94 330 | 140 170 180 | rough grass | no
 FIELD | agricultural land | 100 120 70 350 | 50 50 70 | field | yes
-PLOWED | plowed land | 184 164 116 235 | 90 60 80 | field | yes
+PLOWED | plowed land | 184 171 116 235 | 90 60 80 | field | yes
 VINE_ROW | vineyard | 80 122 62 430 | 120 90 80 | vineyard | yes
 VINE_FLOOR | vineyard | 195 177 126 290 | 80 80 100 | vineyard | yes
 DECIDUOUS | deciduous | 84 117 71 540 | 145 120 100 | broad-leaved | no
@@ -89,7 +89,7 @@ LIGNEOUS | ligneous | 100 122 76 400 | 190 140 110 | brush | no
 MIXED_WOOD | mixed | 58 96 58 420 | 190 130 100 | broad-leaved | no
 SOLAR | undefined | 62 68 92 95 | 30 40 20 | greenhouse | no
 BUSH_ROW | agricultural land | 84 118 66 430 | 150 90 70 | field | yes
-BED | bare soil | 176 150 104 250 | 130 110 60 | bare | no
+BED | bare soil | 176 160 104 250 | 130 110 60 | bare | no
 SAND | bare soil | 380 350 262 420 | 60 80 100 | bare | no
 ROCK | bare soil | 262 258 218 300 | 200 210 200 | bare | no
 """

@@ -7,6 +7,7 @@ row, which gives the same bytes whoever drew them and in whatever order; then th
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,7 +83,9 @@ def join(
     Raises `DataError` for a piece that cannot be read and for a disk that is full.
     """
     target = layer.raster(out)
+    pieces = [layer.piece(out, place.row, place.col) for place in places]
     with atomic_path(target) as temporary:
+        _make_room(temporary, pieces)
         try:
             with rasterio.open(
                 temporary,
@@ -94,8 +97,8 @@ def join(
                 **layer.compression,
                 **folder.profile(whole, domain, layer.bands, layer.dtype),
             ) as raster:
-                for place in places:
-                    image = _read(layer.piece(out, place.row, place.col))
+                for place, piece in zip(places, pieces, strict=True):
+                    image = _read(piece)
                     left = (place.window.u0 - whole.u0) // layer.pixel_cm
                     top = (place.window.v0 - whole.v0) // layer.pixel_cm
                     raster.write(image, window=RasterWindow(left, top, *image.shape[:0:-1]))
@@ -126,6 +129,19 @@ def _read(path: Path) -> NDArray[Any]:
             f"{path}: cannot be read ({error}). Delete it and run the same command again."
         ) from error
     return image
+
+
+def _make_room(temporary: Path, pieces: Sequence[Path]) -> None:
+    """`OSError` of a disk without room for what the pieces hold, before they are joined.
+
+    And instead of GDAL, whose TIFF library prints what the system told it on the terminal. What
+    fills the disk later is still found by `_ask_why` and `_is_whole`.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with temporary.open("wb") as handle:
+        size = sum(piece.stat().st_size for piece in pieces if piece.is_file())
+        os.posix_fallocate(handle.fileno(), 0, max(size, 1))
 
 
 def _ask_why(temporary: Path) -> None:

@@ -61,6 +61,12 @@ def crowns(
     return inside, tone
 
 
+def crown_numbers(inside: Floats, tone: Floats) -> NDArray[np.uint8]:
+    """A number from 1 to 255 for each pixel's crown, 0 between crowns, from what `crowns` says."""
+    numbers: NDArray[np.uint8] = ((1 + 255 * tone) * (inside > 0)).astype(np.uint8)
+    return numbers
+
+
 def _sites(
     key: int, rows: Ints, cols: Ints, few: int
 ) -> Callable[[NDArray[np.int32], NDArray[np.int32]], tuple[Floats, ...]]:
