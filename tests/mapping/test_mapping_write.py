@@ -120,10 +120,15 @@ def test_lost_block_is_nodata_in_the_overviews_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
-def test_map_wider_than_a_blocks_overviews_reach(tmp_path: Path) -> None:
-    # Stripes of whole cells of the last overview, which no block has.
-    width = 512 * 512 + 4096
-    values = (np.arange(width) // 1024 % 3).astype(np.uint8)[None, None]
-    made = overviews(write_map(tmp_path, CLASSES, values, 4096))
-    assert [small.shape[2] for small in made] == [-(-width // 2**k) for k in range(11)]
-    assert np.array_equal(made[-1][0, 0], np.arange(width // 1024) % 3)
+@pytest.mark.parametrize("layer", [CLASSES, SHARES])
+def test_map_wider_than_a_blocks_overviews_reach(tmp_path: Path, layer: Layer) -> None:
+    # Stripes of whole cells of the last overview, some of them without data, and a half cell.
+    width = 128 * 512 + 128
+    line = np.array([0, 1, NODATA, 2], np.uint8)[np.arange(width) // 256 % 4]
+    line[1024 + 100 : 1024 + 256] = NODATA
+    values = np.broadcast_to(line, (len(layer.bands), 300, width))
+    made = overviews(write_map(tmp_path, layer, values, 4096))
+    assert [small.shape[2] for small in made] == [-(-width // 2**k) for k in range(9)]
+    for place in (5, 6, 7, 8):
+        # What is left of a cell that is in part without data counts.
+        assert np.array_equal(made[place][0, 0], line[:: 2**place])

@@ -1,22 +1,31 @@
 """Block files as one virtual raster, from which GDAL makes the final file.
 
 A raster of GDAL's (VRT) for the map and one for each of its overviews, which blocks bring along:
-nothing is computed from full resolution at the end. Overviews that are smaller by more than
-`BLOCK_STEP_PX` are made of the smallest that blocks have.
+nothing is computed from full resolution at the end. Those which are smaller by more than
+`OWN_LEVEL` are made of that one, less than a hundredth of the work: a department has ten thousand
+blocks, and naming them all for every level and every probability would be gigabytes.
 """
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.windows import Window
 
 from bocage.files import write_text
 from bocage.mapping.outputs import Layer
-from bocage.mapping.overviews import canvas_shape, places
+from bocage.mapping.overviews import canvas_shape, halved, places
 from bocage.mapping.plan import BLOCK_STEP_PX, Block
 from bocage.rasters import Grid
 
+OWN_LEVEL = 16
+"""By how much a block's smallest overview is smaller."""
+_PIECE_PX = 2048
 _Part = tuple[Block, Path]
 
 
@@ -31,7 +40,7 @@ def map_levels(grid: Grid) -> list[int]:
 
 def block_levels(grid: Grid) -> list[int]:
     """Those of `map_levels` that a block makes for itself: it stands on multiples of them."""
-    return [level for level in map_levels(grid) if level <= BLOCK_STEP_PX]
+    return [level for level in map_levels(grid) if level <= OWN_LEVEL]
 
 
 def write_mosaic(folder: Path, layer: Layer, grid: Grid, parts: Sequence[_Part]) -> Path:
@@ -63,21 +72,43 @@ def _write_overviews(folder: Path, layer: Layer, grid: Grid, parts: Sequence[_Pa
     """The virtual rasters of the overviews, by name, largest first."""
     files: list[Path] = []
     deepest = len(block_levels(grid))
-    smallest = (-(-grid.width >> deepest), -(-grid.height >> deepest))
     for halvings, level in enumerate(map_levels(grid), start=1):
-        width, height = -(-grid.width // level), -(-grid.height // level)
-        root = _raster(width, height)
+        if halvings > deepest:
+            files.append(_halve_file(files[-1], folder / f"{layer.stem}_{level}.tif", layer))
+            continue
+        root = _raster(-(-grid.width // level), -(-grid.height // level))
         for number in range(1, len(layer.bands) + 1):
             band = _add_band(root, layer, number)
-            if halvings <= deepest:
-                for block, path in parts:
-                    _add_block(band, block, path, number, deepest, halvings)
-            else:
-                source = _add_source(band, files[deepest - 1].name, number, layer.overviews)
-                _add_rectangle(source, "SrcRect", 0, 0, *smallest)
-                _add_rectangle(source, "DstRect", 0, 0, width, height)
+            for block, path in parts:
+                _add_block(band, block, path, number, deepest, halvings)
         files.append(_write(folder / f"{layer.stem}_{level}.vrt", root))
     return [file.name for file in files]
+
+
+def _halve_file(large: Path, small: Path, layer: Layer) -> Path:
+    """Write a raster of half the width and height, piece by piece."""
+    with rasterio.open(large) as source:
+        height, width = (-(-side // 2) for side in source.shape)
+        profile: dict[str, Any] = {
+            "driver": "GTiff", "dtype": "uint8", "count": source.count, "height": height,
+            "width": width, "nodata": layer.nodata, "interleave": "band", "tiled": True,
+            "blockxsize": BLOCK_STEP_PX, "blockysize": BLOCK_STEP_PX, "compress": "zstd",
+            "bigtiff": "IF_SAFER",
+        }  # fmt: skip
+        with rasterio.open(small, "w", **profile) as target:
+            pieces = itertools.product(
+                source.indexes, range(0, height, _PIECE_PX), range(0, width, _PIECE_PX)
+            )
+            for band, row, col in pieces:
+                size = min(_PIECE_PX, width - col), min(_PIECE_PX, height - row)
+                # Beyond an odd edge there is nothing to read.
+                whole = Window(2 * col, 2 * row, 2 * size[0], 2 * size[1]).intersection(
+                    Window(0, 0, source.width, source.height)
+                )
+                part = source.read(band, window=whole)
+                part = halved(part, layer.nodata, layer.overviews == "average")
+                target.write(part, band, window=Window(col, row, *size))
+    return small
 
 
 def _raster(width: int, height: int) -> ET.Element:
@@ -130,11 +161,8 @@ def _add_block(
     _add_rectangle(source, "DstRect", left, top, width, height)
 
 
-def _add_source(
-    band: ET.Element, file: str, number: int, resampling: str | None = None
-) -> ET.Element:
-    given = {} if resampling is None else {"resampling": resampling}
-    source = ET.SubElement(band, "SimpleSource", given)
+def _add_source(band: ET.Element, file: str, number: int) -> ET.Element:
+    source = ET.SubElement(band, "SimpleSource")
     ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = file
     ET.SubElement(source, "SourceBand").text = str(number)
     return source

@@ -78,10 +78,16 @@ def with_overviews(
         for place in places((height, width), levels)
     ]
     pictures[0][:] = block_HW
-    halve = _halving()
     for large, small in itertools.pairwise(pictures):
-        halve(large, small, nodata, average)
+        _halving()(large, small, nodata, average)
     return canvas_HW
+
+
+def halved(large_HW: NDArray[np.uint8], nodata: int, average: bool) -> NDArray[np.uint8]:
+    """A picture of half the height and width, rounded up, as in `with_overviews`."""
+    small_HW = np.empty([-(-side // 2) for side in large_HW.shape], np.uint8)
+    _halving()(large_HW, small_HW, nodata, average)
+    return small_HW
 
 
 @functools.cache

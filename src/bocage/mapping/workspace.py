@@ -39,7 +39,7 @@ _ONLINE = "online"
 """Of a request: versions that servers have told, as far as they did."""
 _TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}(\.\w+)*")
 """What `atomic_path` leaves of a file when the process is killed."""
-_OURS = re.compile(r"\d{6,}(_.+\.tif|\.json)|share-\d{4,}-of-\d{4,}\.json|.+\.vrt")
+_OURS = re.compile(r"\d{6,}(_.+\.tif|\.json)|share-\d{4,}-of-\d{4,}\.json|.+\.vrt|.+_\d+\.tif")
 """What a run writes into the folder of blocks beside the plan."""
 
 

@@ -70,9 +70,9 @@ def write_cog(
     Class names go into the file's metadata, and beside it into GDAL's `.aux.xml`, the only place
     from which GIS programs take them for their legend.
     """
-    mosaic = write_mosaic(scratch, layer, grid, parts)
-    with _gdal_errors(target):
-        with atomic_path(target) as temporary, rasterio.Env(**_WRITING):
+    with _gdal_errors(target), rasterio.Env(**_WRITING):
+        mosaic = write_mosaic(scratch, layer, grid, parts)
+        with atomic_path(target) as temporary:
             rasterio.shutil.copy(mosaic, temporary, driver="COG", **cog_options(layer))
             _check_whole(temporary, target)
         if layer.classes:
