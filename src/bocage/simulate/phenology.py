@@ -52,7 +52,7 @@ _SPREAD_DAYS = 14
 """Days between the earliest and the latest variety and place of one crop in a domain (chosen)."""
 _IDLE_DAYS = 45
 """Bare spells of arable land at least this long grow something, or are tilled."""
-_TILLED = np.float32(0.5)
+_TILLED = np.float32(0.25)
 """Share of the farmers who till the stubble after harvest and sow no catch crop (chosen)."""
 _PLOUGHING_DAYS = 3
 """Days from harvest to tillage."""
