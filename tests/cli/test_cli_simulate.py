@@ -70,8 +70,9 @@ def test_verifying_shows_how_far_it_is(bocage, held: Path, monkeypatch: pytest.M
         return "total-of-it"
 
     monkeypatch.setattr(simulate, "verify_benchmark", look)
-    monkeypatch.setenv("COLUMNS", "300")
-    assert "3/3080" in bocage("simulate", held, "--verify").err
+    # A long path would leave no room for the number in a narrow terminal.
+    monkeypatch.chdir(held)
+    assert "3/3080" in bocage("simulate", ".", "--verify").err
 
 
 def test_a_data_set_without_training_patches_is_announced(bocage, tmp_path, monkeypatch):
