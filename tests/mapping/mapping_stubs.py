@@ -166,3 +166,17 @@ def aerial(height: int, width: int, seed: int = 0, high: int = 4) -> np.ndarray:
 def read_map(path: Path) -> np.ndarray:
     with rasterio.open(path) as dataset:
         return np.asarray(dataset.read(1))
+
+
+def even_out(network: Any, task: str, inputs: dict[str, Any]) -> None:
+    """Let an untrained network say all classes of a task about as often as each other.
+
+    `inputs` are arguments of `Network.forward` on which its last layer is made to answer with mean
+    0 and deviation 1 for every class.
+    """
+    with torch.inference_mode():
+        logits = network(**inputs).logits[task].transpose(0, 1).flatten(1)
+    last = network.decoders[task].classes
+    with torch.no_grad():
+        last.weight /= logits.std(dim=1).view(-1, 1, 1, 1)
+        last.bias.copy_((last.bias - logits.mean(dim=1)) / logits.std(dim=1))

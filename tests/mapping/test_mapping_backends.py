@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
-from mapping_stubs import read_map
+from mapping_stubs import even_out, read_map
 from pydantic import ValidationError
 
 import bocage.models.export as exporting
@@ -85,12 +85,7 @@ def bundle() -> Bundle:
     )
     tasks = (BundleTask(name="cover", slug="cover", classes=classes),)
     bundle = Bundle(network, BundleMeta(network=config, tasks=tasks, tile_px=WINDOW))
-    with torch.inference_mode():
-        logits = network(**batch(bundle, 2)).logits["cover"].transpose(0, 1).flatten(1)
-    last = network.decoders["cover"].classes
-    with torch.no_grad():
-        last.weight /= logits.std(dim=1).view(-1, 1, 1, 1)
-        last.bias.copy_((last.bias - logits.mean(dim=1)) / logits.std(dim=1))
+    even_out(network, "cover", batch(bundle, 2))
     return bundle
 
 

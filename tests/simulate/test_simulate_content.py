@@ -14,7 +14,7 @@ from bocage.simulate.domains import DOMAINS, DOMAINS_BY_KEY, Use
 from bocage.simulate.elevation import elevation
 from bocage.simulate.filters import box_sum, majority, smooth
 from bocage.simulate.hashing import hash_at, make_key
-from bocage.simulate.landscape import Landscape
+from bocage.simulate.landscape import Landscape, Scene
 from bocage.simulate.landuse import BACKGROUND, Kind
 from bocage.simulate.light import _CROWNS, View, _shadows, colours
 from bocage.simulate.noise import Window
@@ -62,6 +62,14 @@ def pure(index: np.ndarray, step: float, count: int) -> np.ndarray:
     return np.where((found == found[0]).all(axis=0), found[0], -1)
 
 
+def look(land: Landscape, window: Window) -> tuple[View, Scene, Granule, dict[str, np.ndarray]]:
+    """A window from above, its ground, the satellites' passes and what they saw."""
+    view = View.of(land, window, 16)
+    granule = Granule.at(land.domain, SEED, window.u0, window.v0)
+    series = render_series(land, window.resampled(1_024), granule)
+    return view, view.scene.inside(16, 16, 16, 16), granule, series
+
+
 @pytest.fixture(scope="module")
 def fields() -> dict[str, np.ndarray]:
     """Fields: crop, mean colours from above, and NDVI and VH over the year."""
@@ -71,10 +79,7 @@ def fields() -> dict[str, np.ndarray]:
     for u, v in farmland(land, 5):
         # Half a kilometre at 0.4 m: the colours of a field need no finer pixels.
         window = Window(u, v, 40, 1_280, 1_280)
-        view = View.of(land, window, 16)
-        scene = view.scene.inside(16, 16, 16, 16)
-        granule = Granule.at(DOMAIN, SEED, u, v)
-        series = render_series(land, window.resampled(1_024), granule)
+        view, scene, granule, series = look(land, window)
         days, radar_days = sentinel2_days(granule), sentinel1_days(granule, "ASC")
         curves = ndvi(series["SENTINEL2_TS"])
         cloud = series["SENTINEL2_MSK-SC"][1::2]
@@ -213,10 +218,7 @@ def test_photograph_and_series_agree_on_arable_land():
         land = Landscape(domain, SEED)
         for u, v in farmland(land, 2):
             window = Window(u, v, 40, 768, 768)
-            view = View.of(land, window, 16)
-            scene = view.scene.inside(16, 16, 16, 16)
-            granule = Granule.at(domain, SEED, u, v)
-            rendered = render_series(land, window.resampled(1_024), granule)
+            view, scene, granule, rendered = look(land, window)
             days = sentinel2_days(granule)
             cloud = rendered["SENTINEL2_MSK-SC"][1::2].reshape(len(days), -1)
             clear = np.flatnonzero((cloud <= 1).mean(axis=1) > 0.9)
