@@ -374,6 +374,19 @@ def test_blocks_without_a_plan_are_of_no_run(tmp_path: Path, sources, whole):
     assert_same_files(out, whole)
 
 
+@pytest.mark.parametrize(
+    "name", ["20180701_ortho.tif", "201807_cover.tif", "a.vrt", "ortho_2018.tif"]
+)
+def test_somebodys_own_files_are_kept(tmp_path: Path, sources, name):
+    """However much they look like what a run writes."""
+    own = tmp_path / "out" / "blocks" / name
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="files that are not of a mapping run"):
+        map_area(bundle(Moody()), sources, tmp_path / "out", CONFIG)
+    assert own.read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("loss", ["removed", "truncated"])
 def test_a_block_whose_file_is_lost_is_computed_anew(tmp_path: Path, sources, whole, loss):
     out = tmp_path / "out"

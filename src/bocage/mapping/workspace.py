@@ -39,8 +39,9 @@ _ONLINE = "online"
 """Of a request: versions that servers have told, as far as they did."""
 _TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}(\.\w+)*")
 """What `atomic_path` leaves of a file when the process is killed."""
-_OURS = re.compile(r"\d{6,}(_.+\.tif|\.json)|share-\d{4,}-of-\d{4,}\.json|.+\.vrt|.+_\d+\.tif")
-"""What a run writes into the folder of blocks beside the plan."""
+_BLOCK = re.compile(r"(\d{6,})_(.+)\.tif")
+_TOLD = re.compile(r"\d{6,}\.json|share-\d{4,}-of-\d{4,}\.json")
+"""What a run writes into the folder of blocks beside the plan: layers, and what says of them."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,10 @@ class Workspace:
         written = _entries(self.folder)
         if (self.folder / _PLAN).is_file():
             return
-        # Writing has made the folder anew.
-        _remove(written)
+        # Writing has made the folder anew: what lies in it is of processes that came too late.
+        for path in written:
+            if _TOLD.fullmatch(path.name) or _BLOCK.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
         raise DataError(
@@ -109,10 +112,7 @@ class Workspace:
 
     def begin(self, request: dict[str, Any], product: dict[str, Any]) -> None:
         """Write the plan, unless one stands."""
-        written = _entries(self.folder)
         if not (self.folder / _PLAN).is_file():
-            # Blocks come after their plan: these are of a process that outlived its map.
-            _remove(written)
             _write_once(self.folder / _PLAN, {"request": request, "product": product})
 
     @property
@@ -220,6 +220,12 @@ def open_workspace(
             f"{out}: cannot be written to ({error.strerror or error}). Check permissions and "
             "free space."
         ) from error
+    written = _entries(work.folder)
+    if not (work.folder / _PLAN).is_file() and _are_late([p.name for p in written], stems):
+        # Blocks come after their plan. Temporaries are cleared where nobody else may be at work.
+        for path in written:
+            if not _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
     work.begin(request, product)
     # Even if it was written just now: another share may have been faster.
     _check_request(work, request)
@@ -299,7 +305,8 @@ def check_folder(out: Path, request: dict[str, Any], stems: Sequence[str], overw
         raise ConfigError(f"{out}: is a file. Name a folder for the map.")
     # One look: another share may write the plan at any moment.
     names = {path.name for path in _entries(work.folder)}
-    if _PLAN not in names and not all(_OURS.fullmatch(n) or _TEMPORARY.fullmatch(n) for n in names):
+    foreign = [name for name in names if not _TEMPORARY.fullmatch(name)]
+    if _PLAN not in names and foreign and not _are_late(foreign, stems):
         raise ConfigError(
             f"{work.folder}: holds files that are not of a mapping run. Choose another folder."
         )
@@ -319,11 +326,13 @@ def check_folder(out: Path, request: dict[str, Any], stems: Sequence[str], overw
         _check_request(work, request)
 
 
-def _remove(written: Sequence[Path]) -> None:
-    """Remove of these files what a run writes beside its plan."""
-    for path in written:
-        if _OURS.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def _are_late(names: Sequence[str], stems: Sequence[str]) -> bool:
+    """Whether files without a plan are what a process left that outlived its map: blocks of these
+    layers, with a word on one of them at least. Anything else may be somebody's own."""
+    rest = [name for name in names if not _TOLD.fullmatch(name) and not _TEMPORARY.fullmatch(name)]
+    blocks = [_BLOCK.fullmatch(name) for name in rest]
+    told = any(_TOLD.fullmatch(name) for name in names)
+    return told and all(block is not None and block[2] in stems for block in blocks)
 
 
 def _entries(folder: Path) -> list[Path]:
