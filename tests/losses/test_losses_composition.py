@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 
 from bocage.errors import ConfigError, DataError
-from bocage.losses import CompositeLoss, LossConfig, SegmentationLoss
+from bocage.losses import CompositeLoss, LossConfig, SegmentationLoss, segmentation
 from bocage.nomenclatures import CROPS, IGNORE, LAND_COVER, LandClass, Nomenclature, Task
 
 pytestmark = pytest.mark.unit
@@ -70,6 +70,27 @@ def test_cross_entropy_is_the_mean_over_counted_pixels() -> None:
     smooth = SegmentationLoss(CROPS, LossConfig(label_smoothing=0.1))(logits, labels)
     expected = F.cross_entropy(logits, labels.long(), ignore_index=IGNORE, label_smoothing=0.1)
     torch.testing.assert_close(smooth, expected)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_many_pixels_piece_by_piece_are_the_loss_of_all_at_once(
+    layout: torch.memory_format,
+) -> None:
+    side = 150
+    assert 2 * side**2 > 2 * segmentation._PIXELS_AT_ONCE
+    labels = some_labels(23, side)
+    labels[1, 90:] = IGNORE
+    weights = tuple(float(i % 3) for i in range(23))
+    options = LossConfig(class_weights={"crops": weights}, label_smoothing=0.1)
+    logits = some_logits(CROPS, side).detach().to(memory_format=layout).requires_grad_()
+    SegmentationLoss(CROPS, options)(logits, labels).backward()
+    alike = some_logits(CROPS, side)
+    F.cross_entropy(
+        alike, labels.long(), torch.tensor(weights), ignore_index=IGNORE, label_smoothing=0.1
+    ).backward()
+    assert logits.grad is not None
+    assert alike.grad is not None
+    torch.testing.assert_close(logits.grad, alike.grad, rtol=1e-4, atol=1e-9)
 
 
 def test_weights_of_zero_only_are_no_division_by_zero() -> None:

@@ -20,6 +20,9 @@ from torch import Tensor, nn
 from bocage.errors import ConfigError, unknown_name
 from bocage.nomenclatures import IGNORE, TASKS, Task
 
+_PIXELS_AT_ONCE = 16_384
+"""Pixels whose logits, probabilities and gradients fit into a core's own cache."""
+
 
 class LossConfig(BaseModel):
     """What is minimised."""
@@ -107,10 +110,10 @@ class SegmentationLoss(nn.Module):
     def __init__(self, task: Task, config: LossConfig):
         super().__init__()
         self.config = config
-        self.num_classes = task.num_classes
         scored = torch.from_numpy(task.scored).nonzero().squeeze(1)
         if not len(scored):
             raise ConfigError(f"task '{task.name}' has no scored class: nothing can be learnt")
+        self._some_unscored = len(scored) < task.num_classes
         table = torch.full((256,), IGNORE, dtype=torch.int64)
         for place, logit in enumerate(scored.tolist()):
             table[logit] = place
@@ -131,10 +134,15 @@ class SegmentationLoss(nn.Module):
         """
         # bfloat16 has 8 bits of mantissa, too few for a logarithm of a sum of 46 exponentials.
         with torch.autocast(logits_BKHW.device.type, enabled=False):
-            logits, target = self._scored(logits_BKHW, target_BHW)
+            target = self._places(target_BHW, logits_BKHW)
             if use_B is not None:
                 target = target.masked_fill(~use_B.view(-1, 1, 1), IGNORE)
-            return self._loss(logits, target)
+            if self.config.kind == "focal":
+                return self._focal(self._scored(logits_BKHW), target)
+            loss = self._cross_entropy(logits_BKHW, target) / self._weight_sum(target)
+            if self.config.kind == "cross_entropy+dice":
+                loss = loss + self.config.dice_weight * _dice(self._scored(logits_BKHW), target)
+            return loss
 
     def by_class(self, logits_BKHW: Tensor, target_BHW: Tensor) -> tuple[Tensor, Tensor]:
         """Of each scored class, the sum of its pixels' cross-entropy and their number, (S,) each.
@@ -143,34 +151,50 @@ class SegmentationLoss(nn.Module):
         """
         classes = len(self.scored)
         with torch.autocast(logits_BKHW.device.type, enabled=False):
-            logits, target = self._scored(logits_BKHW, target_BHW)
+            logits, target = self._scored(logits_BKHW), self._places(target_BHW, logits_BKHW)
             losses = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
         places = target.flatten().clamp(max=classes)
         sums = torch.bincount(places, losses.flatten().double(), minlength=classes + 1)
         return sums[:classes], torch.bincount(places, minlength=classes + 1)[:classes]
 
-    def _scored(self, logits_BKHW: Tensor, target_BHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the scored classes, float32, and each pixel's place among them."""
-        logits = logits_BKHW.float()
-        if len(self.scored) < self.num_classes:
-            logits = logits.index_select(1, self.scored)
-        return logits, self.table[_nearest(target_BHW, *logits.shape[-2:]).long()]
+    def _scored(self, logits: Tensor) -> Tensor:
+        """Logits of the scored classes, float32; classes are the second dimension."""
+        logits = logits.float()
+        return logits.index_select(1, self.scored) if self._some_unscored else logits
 
-    def _loss(self, logits_BSHW: Tensor, target_BHW: Tensor) -> Tensor:
-        if self.config.kind == "focal":
-            return self._focal(logits_BSHW, target_BHW)
-        total = F.cross_entropy(
-            logits_BSHW,
-            target_BHW,
-            self.weights,
-            ignore_index=IGNORE,
-            reduction="sum",
-            label_smoothing=self.config.label_smoothing,
-        )
-        loss = total / self._weight_sum(target_BHW)
-        if self.config.kind == "cross_entropy+dice":
-            loss = loss + self.config.dice_weight * _dice(logits_BSHW, target_BHW)
-        return loss
+    def _places(self, target_BHW: Tensor, logits_BKHW: Tensor) -> Tensor:
+        """Each pixel's place among the scored classes, or `IGNORE`, int64, one per logit."""
+        return self.table[_nearest(target_BHW, *logits_BKHW.shape[-2:]).long()]
+
+    def _cross_entropy(self, logits_BKHW: Tensor, target_BHW: Tensor) -> Tensor:
+        """Sum over the pixels that count, weighted by class where weights are given.
+
+        On a processor some pixels at a time, as many as its cache holds: in one piece the maps of
+        all classes go through memory a dozen times, which takes three times as long.
+        """
+        pieces = [(logits_BKHW, target_BHW)]
+        if logits_BKHW.device.type == "cpu":
+            pixels_NK = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2)
+            pieces = [
+                (logits_NK.t().unsqueeze(0), target_N.unsqueeze(0))
+                for logits_NK, target_N in zip(
+                    torch.split(pixels_NK, _PIXELS_AT_ONCE),
+                    torch.split(target_BHW.flatten(), _PIXELS_AT_ONCE),
+                    strict=True,
+                )
+            ]
+        sums = [
+            F.cross_entropy(
+                self._scored(logits),
+                target,
+                self.weights,
+                ignore_index=IGNORE,
+                reduction="sum",
+                label_smoothing=self.config.label_smoothing,
+            )
+            for logits, target in pieces
+        ]
+        return torch.stack(sums).sum()
 
     def _focal(self, logits_BSHW: Tensor, target_BHW: Tensor) -> Tensor:
         """Lin et al. 2017, arXiv 1708.02002: cross-entropy times (1 - p)^gamma."""
