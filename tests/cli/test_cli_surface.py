@@ -49,6 +49,7 @@ SURFACE = {
         "connections", "plan_only",
     ],
     "data describe": ["where", "layout", "output"],
+    "data export": ["patch", "root", "output", "layout", "index"],
     "data index": ["root", "layout", "output", "clear_dates"],
     "data pack": [
         "source", "target", "layout", "index", "codec", "workers", "shard", "engine", "address",

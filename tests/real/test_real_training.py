@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from rasters_of import write_sources
 
 from bocage.config import load_config
-from bocage.data import PatchIndex
+from bocage.data import PatchIndex, export_patch
 from bocage.mapping import MapConfig, Source, map_area
 from bocage.models import load_bundle
 from bocage.training import RunFolder, evaluate, fit
@@ -71,9 +70,10 @@ def test_real_photographs_and_irregular_series_are_learnt_from_and_mapped(
 
     index = PatchIndex.read(tmp_path / "treesatai.parquet")
     for row in range(len(index)):
-        sensors = [item.modality for item in meta.network.inputs]
         folder = tmp_path / f"patch{row}"
-        sources = write_sources(index, real_data / "treesatai_ts", row, sensors, folder)
+        made = export_patch(real_data / "treesatai_ts", "treesatai", index[row], folder)
+        assert [each.modality for each in made] == [item.modality for item in meta.network.inputs]
+        sources = [Source(*each) for each in made]
         report = map_area(load_bundle(run.bundle), sources, folder / "map")
         assert report.failed == ()
         assert (report.height, report.width) == (304, 304)
@@ -103,9 +103,9 @@ def test_crops_of_one_real_cube_the_score_on_the_other_and_its_map(
 
     index = PatchIndex.read(tmp_path / "crop-cube.parquet")
     bundle = load_bundle(run.bundle)
-    sensors = [item.modality for item in bundle.meta.network.inputs]
     row = next(i for i in range(len(index)) if index[i].domain == "00002806639B424A")
-    sources = write_sources(index, real_data / "crop_cubes", row, sensors, tmp_path / "patch")
+    made = export_patch(real_data / "crop_cubes", "crop-cube", index[row], tmp_path / "patch")
+    sources = [Source(*each) for each in made]
     report = map_area(bundle, sources, tmp_path / "map")
     assert report.failed == ()
     assert report.resolution_m == 10

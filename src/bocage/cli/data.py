@@ -97,3 +97,31 @@ def show(
     else:
         show_class(root, table, shown[0], target, 12 if count is None else count)
     typer.echo(str(target))
+
+
+@app.command("export")
+def export(
+    patch: Annotated[str, typer.Argument(help="Patch id, as in the index.")],
+    root: Annotated[Path, typer.Option(help="The data set's folder.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
+    layout: Annotated[str, _LAYOUT] = "flair-hub",
+    index: Annotated[
+        Path | None, typer.Option(help="Its index. (default: ROOT/index.parquet)")
+    ] = None,
+) -> None:
+    """Write a patch's sensors as GeoTIFFs and date files, and say how to map them.
+
+    Example: [bold]bocage data export D004-2021_AA-S1-32_1-1 --root FLAIR-HUB -o patch[/bold]
+    """
+    from bocage.cli.console import progress
+    from bocage.cli.imagery import options_of
+    from bocage.data import export_patch, open_index
+
+    with progress(f"indexing {root}") as advance:
+        table = open_index(root, layout, index, progress=advance)
+    words = [
+        word
+        for made in export_patch(root, layout, table.record(patch), output)
+        for word in options_of(made.modality, made.raster, made.dates, made.mask)
+    ]
+    typer.echo(f"bocage map RUN {' '.join(words)} -o MAP")

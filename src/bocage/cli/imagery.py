@@ -51,6 +51,15 @@ def split_bands(text: str) -> tuple[str, tuple[int, ...] | None]:
     return match.group(1), tuple(int(band) for band in match.group(2).split(","))
 
 
+def options_of(modality: str, raster: Path, dates: Path | None, mask: Path | None) -> list[str]:
+    """The words of a command that give it these files of a sensor."""
+    from bocage.modalities import get_modality
+
+    slug = get_modality(modality).slug
+    files = ((f"--{slug}", raster), (f"--{slug}-dates", dates), (f"--{slug}-mask", mask))
+    return [word for option, path in files if path is not None for word in (option, str(path))]
+
+
 def sources(options: dict[str, Any]) -> list[Source]:
     """The sources that a command's options name; `options` are all that it was called with.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bocage.data.config import DataConfig, index_path
     from bocage.data.dataset import PatchDataset
     from bocage.data.describe.run import describe_dataset
+    from bocage.data.export import Exported, export_patch
     from bocage.data.index import PatchIndex
     from bocage.data.layouts import LAYOUTS, Layout, get_layout
     from bocage.data.module import PatchDataModule
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LAYOUTS",
     "DataConfig",
+    "Exported",
     "Layout",
     "PatchDataModule",
     "PatchDataset",
@@ -40,6 +42,7 @@ __all__ = [
     "build_index",
     "collate",
     "describe_dataset",
+    "export_patch",
     "get_layout",
     "index_path",
     "open_index",
@@ -55,6 +58,7 @@ __all__ = [
 _HOMES = {
     "LAYOUTS": "layouts",
     "DataConfig": "config",
+    "Exported": "export",
     "Layout": "layouts",
     "PatchDataModule": "module",
     "PatchDataset": "dataset",
@@ -65,6 +69,7 @@ _HOMES = {
     "build_index": "build",
     "collate": "collation",
     "describe_dataset": "describe.run",
+    "export_patch": "export",
     "get_layout": "layouts",
     "index_path": "config",
     "open_index": "build",
