@@ -10,8 +10,8 @@ import numpy as np
 from tools.calibrate_simulation.marginals import (
     BANDS,
     CURVES,
-    Array,
     Photographs,
+    Pixels,
     Years,
     distance,
     gap,
@@ -50,7 +50,7 @@ class Row:
 def rows(
     real: tuple[Photographs, Years],
     simulated: tuple[Photographs, Years],
-    sensors: dict[str, Array],
+    sensors: dict[str, Pixels],
 ) -> list[Row]:
     """All comparisons, topic by topic."""
     return [
@@ -67,12 +67,10 @@ def as_json(table: list[Row]) -> list[dict[str, object]]:
     return [asdict(row) | {"distance": round(row.distance, 4)} for row in table]
 
 
-def _global(sensors: dict[str, Array]) -> Iterator[Row]:
+def _global(sensors: dict[str, Pixels]) -> Iterator[Row]:
     for name, (means, spreads) in PUBLISHED.items():
-        pixels = sensors[name].astype(np.float64)
-        for what, wanted, found in (
-            ("mean", means, pixels.mean(axis=0)), ("spread", spreads, pixels.std(axis=0)),
-        ):  # fmt: skip
+        mean, spread = sensors[name].moments()
+        for what, wanted, found in (("mean", means, mean), ("spread", spreads, spread)):
             off = float(np.abs(found / np.array(wanted) - 1).mean())
             yield Row(
                 "FLAIR-HUB statistics", name, what, "relative",

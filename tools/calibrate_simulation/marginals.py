@@ -55,6 +55,20 @@ class Photographs:
             self.grain.setdefault(name, []).append(float(np.nanmean(contrast[here])))
 
 
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels of one sensor (N, bands), and what each counts for (N,)."""
+
+    values: Array
+    weights: Array
+
+    def moments(self) -> tuple[Array, Array]:
+        """Mean and standard deviation per band, (bands,) each."""
+        values = self.values.astype(np.float64)
+        mean = np.average(values, axis=0, weights=self.weights)
+        return mean, np.sqrt(np.average((values - mean) ** 2, axis=0, weights=self.weights))
+
+
 @dataclass
 class Years:
     """Series: monthly medians by crop and source, and what the passes were like.

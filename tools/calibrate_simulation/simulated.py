@@ -6,14 +6,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bocage.nomenclatures import LPIS_3
+from bocage.nomenclatures import COSIA, LPIS_3
 from bocage.simulate.domains import DOMAINS, Domain
 from bocage.simulate.landscape import Landscape
 from bocage.simulate.noise import Window
 from bocage.simulate.render import render_past, render_present, render_series
+from bocage.simulate.sites import FLAIR1_SHARES
 from bocage.simulate.sky import Granule, sentinel1_days, sentinel2_days
 from bocage.simulate.surfaces import DECLARED, Surface
-from tools.calibrate_simulation.marginals import Array, Photographs, Years, by_month, ndvi, speckle
+from tools.calibrate_simulation.marginals import (
+    Array,
+    Photographs,
+    Pixels,
+    Years,
+    by_month,
+    ndvi,
+    speckle,
+)
 
 SEED = 7
 _APART_CM = 409_600
@@ -27,10 +36,11 @@ _NORTH_M = 6_800_000
 Progress = Callable[[str], None]
 
 
-def photographs(patches: int, say: Progress) -> tuple[Photographs, dict[str, Array]]:
-    """Patches of every domain; and of every photographic sensor all pixels, (N, bands)."""
+def photographs(patches: int, say: Progress) -> tuple[Photographs, dict[str, Pixels]]:
+    """Patches of every domain; and all pixels of every photographic sensor."""
     found = Photographs()
     sensors: dict[str, list[Array]] = {"aerial": [], "SPOT": [], "historical": []}
+    covers: list[Array] = []
     for domain in DOMAINS:
         say(f"photographs of {domain.key}")
         land, past = Landscape(domain, SEED), Landscape(domain, SEED, past=True)
@@ -43,12 +53,28 @@ def photographs(patches: int, say: Progress) -> tuple[Photographs, dict[str, Arr
                 np.clip(surface - terrain, 0, 51),
                 seen["AERIAL_LABEL-COSIA"][0],
             )
+            covers.append(seen["AERIAL_LABEL-COSIA"][0])
             old = render_past(past, window)["AERIAL-RLT_PAN"]
             for name, image in zip(
                 sensors, (seen["AERIAL_RGBI"], seen["SPOT_RGBI"], old), strict=True
             ):
                 sensors[name].append(image.reshape(len(image), -1).T)
-    return found, {name: np.concatenate(parts) for name, parts in sensors.items()}
+    pixels = {name: np.concatenate(parts) for name, parts in sensors.items()}
+    # SPOT's pixels are eight of the photograph's wide; a middle stands for each.
+    fine, coarse = np.stack(covers).reshape(-1), np.stack(covers)[:, 4::8, 4::8].reshape(-1)
+    return found, {
+        "aerial": Pixels(pixels["aerial"], _weights(fine)),
+        "SPOT": Pixels(pixels["SPOT"], _weights(coarse)),
+        # What the land of 1955 was covered with, no statistic says.
+        "historical": Pixels(pixels["historical"], np.ones(len(pixels["historical"]))),
+    }
+
+
+def _weights(cover: Array) -> Array:
+    """What each pixel counts for its land cover to have FLAIR #1's share, (N,)."""
+    shares = np.array([FLAIR1_SHARES[name] for name in COSIA.names])
+    counts = np.bincount(cover, minlength=len(shares))
+    return (shares / np.maximum(counts, 1))[cover]
 
 
 def years(places: int, say: Progress) -> Years:

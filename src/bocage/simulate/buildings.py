@@ -53,11 +53,11 @@ def paint_houses(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain) ->
     if not len(pixels):
         return
     plot = _Plot(cut, owner, pixels)
-    built = plot.roomy(12.0)
+    built = plot.roomy(11.0)
     # Streets run along every second cut between strips: the drive leads to that side.
     street = np.where(plot.strip % 2 == 0, np.float32(-1), np.float32(1))[plot.parcel]
-    half_a, half_b = plot.lot(20, 3.8, 5.6), plot.lot(21, 4.5, 7.0)
-    a = plot.across - street * plot.lot(22, 0.5, 2.5)
+    half_a, half_b = plot.lot(20, 4.3, 6.1), plot.lot(21, 5.0, 7.5)
+    a = plot.across - street * plot.lot(22, -0.8, 1.2)
     b = plot.along - plot.lot(23, -3.5, -0.5)
     drive = built & (np.abs(b - plot.lot(24, -3, 3)) < 1.6) & (a * street > 0)
     gravelled = draw(plot.hash, 25)[plot.parcel] < 0.5
@@ -79,7 +79,7 @@ def paint_houses(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain) ->
     dark = (draw(plot.hash, 28) < domain.slate)[plot.parcel]
     tone = plot.lot(29, -0.25, 0.25)
     eaves, rise = plot.lot(30, 3.0, 6.0), plot.lot(31, 1.5, 3.0)
-    annex = (np.abs(a + street * half_a) < 2.4) & (np.abs(b - half_b * 0.3) < half_b * 0.5)
+    annex = (np.abs(a + street * half_a) < 3.0) & (np.abs(b - half_b * 0.3) < half_b * 0.55)
     main = (np.abs(a) < half_a) & (np.abs(b) < half_b)
     roof = built & (main | annex)
     height = np.where(main, eaves + rise * _gable(a, b, half_a, half_b), np.float32(2.8))
@@ -104,7 +104,7 @@ def paint_row_houses(canvas: Canvas, cut: Parcels, owner: Owners, domain: Domain
     canvas.put(pixels[court & (gardens > 0.75)], Surface.GRAVEL, 0)
 
     built = plot.roomy(9.0)
-    depth = np.float32(4.4) + np.float32(9) + np.float32(4.5) * draw(number, 2)
+    depth = np.float32(4.4) + np.float32(10) + np.float32(5) * draw(number, 2)
     house = built & (back > 4.4) & (back < depth)
     shed = built & (back > 20.5) & (back < 24.5) & (draw(number, 3) < 0.4)
     roof = house | shed
@@ -216,8 +216,8 @@ def paint_large_buildings(canvas: Canvas, cut: Parcels, owner: Owners) -> None:
     """Flats in towns and sheds in works zones, with car parks and lawns around."""
     kinds = owner.kind[cut.index].reshape(-1)
     for kind, inset, sizes, heights in (
-        (Kind.LARGE_HOUSE, 13.0, (6.0, 7.5, 8.0, 11.0), (8.0, 12.0)),
-        (Kind.SHED, 24.0, (10.0, 17.0, 14.0, 24.0), (5.0, 10.0)),
+        (Kind.LARGE_HOUSE, 14.0, (6.0, 7.6, 9.0, 12.0), (8.0, 12.0)),
+        (Kind.SHED, 30.0, (13.0, 21.0, 17.0, 27.0), (5.0, 10.0)),
     ):
         pixels = np.flatnonzero(kinds == kind)
         if not len(pixels):

@@ -73,7 +73,7 @@ def cover(land: Landscape, window: Window) -> Cover:
     owner = scene.owner
     numbers = np.where(owned, owner.hash[row], hash_at(land.key("kind"), which))
     calendar = np.where(_BY_CROP[which], OF_CROP[owner.crop[row]], _CALENDAR_OF[which])
-    grown = growth(numbers, land.domain.season_days)
+    grown = growth(numbers, np.where(owned, owner.late[row], land.domain.season_days))
     return Cover(
         counts=counts.astype(np.float64),
         calendar=calendar,

@@ -50,10 +50,12 @@ class Domain:
     far valleys have the flat floor and steep sides that glaciers leave, 0 to 1; `river_m`: half the
     width of a common river. `chalk`: brightness of the bare soil, 0 to 1. `conifers`: share of
     coniferous stands. `hedges`: share of parcel borders with a hedge. `pools`: share of house plots
-    with a pool. `slate`: share of dark roofs. `season_days`: how much later the year is than in
-    mid-France. `snow_line_m`: altitude above which snow stays over the summer. `sun`: towards the
-    sun (east, south) and the tangent of its height when photographed. `cast`: camera gains (red,
-    green, blue, nir).
+    with a pool. `slate`: share of dark roofs. `season_days`: how much later the year is in the
+    valleys than in mid-France. `sunshine_h` of a year and `summer_rain_mm` of June to August,
+    rounded after Meteo-France's normals of 1991 to 2020 for a town of the department.
+    `snow_line_m`: altitude above which snow stays over the summer. `sun`: towards the sun (east,
+    south) and the tangent of its height when photographed. `cast`: camera gains (red, green, blue,
+    nir).
     """
 
     key: str
@@ -79,6 +81,8 @@ class Domain:
     pools: float = 0.12
     slate: float = 0.3
     season_days: int = 0
+    sunshine_h: int = 1_900
+    summer_rain_mm: int = 190
     snow_line_m: int | None = None
     sun: tuple[float, float, float] = (0.42, 0.907, 1.40)
     cast: tuple[float, float, float, float] = field(default=(1.0, 1.0, 1.0, 1.0))
@@ -119,6 +123,7 @@ DOMAINS: tuple[Domain, ...] = (
          "other permanent crops": 10},
         "20210722", "20210611", "19560604", conifers=0.25, hedges=0.35, pools=0.30, slate=0.1,
         parcel_m=(80, 120), season_days=-5, cast=(1.05, 1.0, 0.95, 1.0),
+        sunshine_h=2_000, summer_rain_mm=170,
     ),
     Domain(
         "D068-2021", "Haut-Rhin", (1_005_000, 6_745_000), 200, 90,
@@ -132,6 +137,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20210814", "20210616", "19510711", held_out=True, conifers=0.35, hedges=0.2, pools=0.15,
         parcel_m=(65, 145), slate=0.25, season_days=2, river_m=9.0, sun=(0.26, 0.966, 1.30),
         cast=(0.97, 1.0, 1.06, 0.92),
+        sunshine_h=1_800, summer_rain_mm=210,
     ),
     Domain(
         "D051-2019", "Marne", (785_000, 6_870_000), 95, 75,
@@ -146,6 +152,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20190703", "20190625", "19490820", parcel_m=(140, 220), block_m=420, chalk=0.9,
         conifers=0.3, hedges=0.1, pools=0.08, slate=0.35, season_days=4,
         sun=(-0.50, 0.866, 1.35), cast=(0.95, 1.0, 1.05, 1.05),
+        sunshine_h=1_750, summer_rain_mm=180,
     ),
     Domain(
         "D085-2019", "Vendee", (365_000, 6_640_000), 30, 55,
@@ -159,6 +166,7 @@ DOMAINS: tuple[Domain, ...] = (
         {"vineyard": 700, "fruit orchards": 240, "other permanent crops": 40, "nut orchards": 20},
         "20190718", "20190513", "19580518", held_out=True, hedges=0.65, pools=0.16, slate=0.15,
         season_days=-3, chalk=0.4, sun=(0.64, 0.768, 1.30),
+        sunshine_h=1_950, summer_rain_mm=130,
     ),
     Domain(
         "D074-2020", "Haute-Savoie", (965_000, 6_545_000), 600, 2_300,
@@ -171,6 +179,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20200731", "20200822", "19540908", parcel_m=(70, 110), valley_m=14_000, trough=1.0,
         conifers=0.65, hedges=0.2, pools=0.06, slate=0.5, season_days=12, snow_line_m=2_350,
         sun=(-0.34, 0.940, 1.50), cast=(1.0, 0.98, 1.04, 0.95),
+        sunshine_h=1_850, summer_rain_mm=320,
     ),
     Domain(
         "D080-2021", "Somme", (640_000, 6_985_000), 40, 70,
@@ -184,6 +193,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20210611", "20210901", "19470706", parcel_m=(140, 210), block_m=420, chalk=0.75,
         hedges=0.1, pools=0.04, slate=0.6, season_days=6, sun=(0.17, 0.985, 1.45),
         cast=(0.94, 1.0, 1.08, 1.08),
+        sunshine_h=1_700, summer_rain_mm=180,
     ),
     Domain(
         "D012-2019", "Aveyron", (660_000, 6_370_000), 460, 260,
@@ -196,6 +206,7 @@ DOMAINS: tuple[Domain, ...] = (
         {"vineyard": 620, "nut orchards": 300, "fruit orchards": 80},
         "20190629", "20190720", "19530802", held_out=True, parcel_m=(80, 115), conifers=0.4,
         hedges=0.5, slate=0.55, season_days=5, sun=(-0.42, 0.907, 1.50),
+        sunshine_h=2_050, summer_rain_mm=190,
     ),
     Domain(
         "D035-2020", "Ille-et-Vilaine", (350_000, 6_790_000), 35, 60,
@@ -209,6 +220,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20200618", "20200707", "19520614", parcel_m=(85, 115), chalk=0.3, hedges=0.75,
         pools=0.07, slate=0.85, season_days=1, sun=(0.50, 0.866, 1.40),
         cast=(0.95, 1.02, 1.0, 1.05),
+        sunshine_h=1_750, summer_rain_mm=140,
     ),
     Domain(
         "D034-2021", "Herault", (740_000, 6_265_000), 20, 130,
@@ -224,6 +236,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20210602", "20210705", "19551008", parcel_m=(60, 95), chalk=0.7, conifers=0.5,
         hedges=0.2, pools=0.35, slate=0.02, season_days=-14, sun=(-0.26, 0.966, 1.60),
         cast=(1.08, 1.0, 0.92, 0.95),
+        sunshine_h=2_650, summer_rain_mm=90,
     ),
     Domain(
         "D069-2020", "Rhone", (825_000, 6_535_000), 190, 210,
@@ -237,6 +250,7 @@ DOMAINS: tuple[Domain, ...] = (
          "other permanent crops": 8},
         "20200709", "20200619", "19540725", held_out=True, parcel_m=(65, 100), hedges=0.35,
         pools=0.22, slate=0.1, river_m=12.0, season_days=-1,
+        sunshine_h=2_000, summer_rain_mm=210,
     ),
     Domain(
         "D030-2021", "Gard", (790_000, 6_300_000), 8, 90,
@@ -252,6 +266,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20210528", "20210716", "19530617", parcel_m=(70, 110), chalk=0.65, conifers=0.5,
         hedges=0.2, pools=0.32, slate=0.02, river_m=12.0, season_days=-14,
         sun=(0.34, 0.940, 1.60), cast=(1.06, 1.0, 0.94, 0.95),
+        sunshine_h=2_650, summer_rain_mm=110,
     ),
     Domain(
         "D004-2021", "Alpes-de-Haute-Provence", (925_000, 6_305_000), 480, 420,
@@ -267,6 +282,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20210626", "20210802", "19560712", parcel_m=(90, 150), block_m=300, chalk=0.75,
         conifers=0.55, hedges=0.15, pools=0.15, slate=0.05, season_days=-4,
         sun=(-0.17, 0.985, 1.60), cast=(1.05, 1.0, 0.97, 0.95),
+        sunshine_h=2_700, summer_rain_mm=140,
     ),
     Domain(
         "D021-2020", "Cote-d'Or", (850_000, 6_690_000), 210, 180,
@@ -282,6 +298,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20200722", "20200731", "19500612", parcel_m=(125, 190), block_m=380, chalk=0.6,
         conifers=0.25, hedges=0.25, pools=0.12, slate=0.25, season_days=3,
         sun=(0.09, 0.996, 1.45), cast=(1.02, 1.0, 0.98, 1.0),
+        sunshine_h=1_850, summer_rain_mm=190,
     ),
     Domain(
         "D032-2019", "Gers", (505_000, 6_285_000), 120, 120,
@@ -297,6 +314,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20190626", "20190715", "19530721", parcel_m=(105, 160), block_m=330, chalk=0.45,
         conifers=0.1, hedges=0.3, pools=0.28, slate=0.03, season_days=-7,
         sun=(0.30, 0.954, 1.55), cast=(1.04, 1.0, 0.96, 1.0),
+        sunshine_h=2_000, summer_rain_mm=170,
     ),
     Domain(
         "D064-2021", "Pyrenees-Atlantiques", (415_000, 6_240_000), 260, 2_700,
@@ -310,6 +328,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20210712", "20210816", "19570902", held_out=True, parcel_m=(75, 115),
         valley_m=14_000, trough=1.0, chalk=0.4, conifers=0.4, hedges=0.45, pools=0.18, slate=0.45,
         season_days=-4, snow_line_m=2_350, sun=(0.22, 0.975, 1.50), cast=(1.01, 1.0, 1.01, 1.02),
+        sunshine_h=1_850, summer_rain_mm=230,
     ),
     Domain(
         "D005-2018", "Hautes-Alpes", (945_000, 6_395_000), 780, 2_200,
@@ -322,6 +341,7 @@ DOMAINS: tuple[Domain, ...] = (
         "20180724", "20180708", "19560818", parcel_m=(75, 115), valley_m=14_000, trough=1.0,
         chalk=0.7, conifers=0.7, hedges=0.2, pools=0.08, slate=0.4, season_days=14,
         snow_line_m=2_450, sun=(-0.26, 0.966, 1.60), cast=(1.03, 1.0, 1.0, 0.97),
+        sunshine_h=2_500, summer_rain_mm=170,
     ),
 )  # fmt: skip
 """All simulated domains; a data set of n domains holds the first n."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bocage.simulate.filters import smooth
-from bocage.simulate.hashing import Floats, draw
+from bocage.simulate.hashing import Floats, draw, hash_at
 from bocage.simulate.light import View
 from bocage.simulate.noise import pixel_noise, value_noise
 from bocage.simulate.surfaces import Surface
@@ -14,6 +14,16 @@ _CORRELATION = (6 / 16, 4 / 16, 1 / 16)
 """Image matching sees through a window of about a metre: edges are ramps."""
 _FILLED = (0.12, 0.11, 0.10, 0.09, 0.07, 0.05, 0.02)
 """Holes are filled from some metres around."""
+_METRE = (0.2, 0.2, 0.2)
+"""Mean over five pixels, a metre: the terrain model's own resolution."""
+_FEATURELESS = np.float32(0.02)
+"""Contrast below which an image says no less to a match: its own noise (chosen)."""
+_SHIFT_PX = 4
+_STILL_M, _MOVING_M = np.float32(0.03), np.float32(0.25)
+"""Error of a match in metres where contrast is ample, and on water, which moves (chosen)."""
+_BY_CONTRAST_M = np.float32(0.0023)
+"""What contrast takes off it: 2 % of image noise over the root of 25 pixels, times 0.57 m of height
+for a pixel of parallax (0.2 m, base to height 0.35; chosen, as large-format cameras have it)."""
 _NEWER, _OLDER = 0.03, 0.05
 """Share of parcels whose objects are newer than the surface model, and of open rough parcels that
 still carried a wood when it was flown (chosen)."""
@@ -24,9 +34,10 @@ def elevation(view: View) -> Floats:
 
     The surface model is matched from photographs of another year: blurred edges, holes filled from
     around (Hirschmueller 2008 describes why matching fails: occlusion, water, repeated or missing
-    texture), trees that were smaller, objects that were not there yet or no more. The terrain model
-    is a filtered one of 1 m: a little of what stood on it stays, and it is out of place by up to a
-    metre, which shows on slopes.
+    texture; the error of a match is inverse to the contrast of what is matched, Foerstner 1982),
+    trees that were smaller, objects that were not there yet or no more. The terrain model is a
+    filtered one of 1 m: a little of what stood on it stays, and it is out of place by up to 0.8 m,
+    in each domain in another direction, which shows on slopes.
     """
     land, window, scene = view.land, view.around, view.scene
     standing = _standing(view)
@@ -38,13 +49,24 @@ def elevation(view: View) -> Floats:
     # Steep edges hide what is behind them.
     hidden = np.abs(surface - standing) > np.float32(0.8)
     surface = np.where(lost > np.where(hidden, np.float32(0.3), np.float32(0.85)), mean, surface)
-    rough = np.where(scene.surface == Surface.WATER, np.float32(0.6), np.float32(0.12))
-    surface += rough * value_noise(window, 90, land.key("matching"))
-    surface += np.float32(0.05) * pixel_noise(window, land.key("matching", 2))
+    error = _error(view)
+    surface += np.float32(2.0) * error * value_noise(window, 90, land.key("matching"))
+    surface += smooth(error * pixel_noise(window, land.key("matching", 2)), _CORRELATION)
 
     terrain = _terrain(view, mean)
-    stacked = view.inner(np.stack([scene.ground + surface, terrain])).astype(np.float64)
+    bare = smooth(scene.ground, _CORRELATION)
+    stacked = view.inner(np.stack([bare + surface, terrain])).astype(np.float64)
     return (np.rint(stacked * 100) / 100).astype(np.float32)
+
+
+def _error(view: View) -> Floats:
+    """Error of matching each pixel, metres, by the contrast around it in the photograph."""
+    grey = view.light[:3].mean(axis=0)
+    mean = smooth(grey, _METRE)
+    spread = np.sqrt(np.maximum(smooth(grey * grey, _METRE) - mean * mean, 0))
+    contrast = np.maximum(spread / np.maximum(mean, np.float32(1e-3)), _FEATURELESS)
+    error = _STILL_M + _BY_CONTRAST_M / contrast
+    return np.where(view.scene.surface == Surface.WATER, _MOVING_M, error)
 
 
 def _standing(view: View) -> Floats:
@@ -71,9 +93,10 @@ _ROUGH = [Surface.ROUGH_GRASS, Surface.BARE, Surface.BRUSH, Surface.CLEAR_CUT]
 def _terrain(view: View, mean: Floats) -> Floats:
     """The ground as filtering finds it: residues of objects, one or two decimetres of waves."""
     land, scene, window = view.land, view.scene, view.around
-    shift = 4
-    # Out of place by 0.8 m to the east: nothing on the flat, decimetres on slopes.
-    ground = np.roll(scene.ground, shift, axis=1)
+    # Out of place: nothing on the flat, decimetres on slopes.
+    turn = 2 * np.pi * float(draw(hash_at(land.key("shift"), 0), 1)[0])
+    shift = round(_SHIFT_PX * np.sin(turn)), round(_SHIFT_PX * np.cos(turn))
+    ground = smooth(np.roll(scene.ground, shift, axis=(0, 1)), _METRE)
     waves = np.float32(0.22 + 0.0005 * land.domain.relief_m)
     ground = ground + waves * value_noise(window, 1_800, land.key("terrain"))
     return ground + np.float32(0.05) * mean

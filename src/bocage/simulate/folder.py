@@ -21,7 +21,7 @@ from bocage.files import atomic_path, write_json
 from bocage.simulate.domains import Domain
 from bocage.simulate.noise import METRE, Window
 
-SIMULATOR_VERSION = 4
+SIMULATOR_VERSION = 5
 """Raised whenever the same seed gives other pixels."""
 MANIFEST = "simulation.json"
 CRS = "EPSG:2154"

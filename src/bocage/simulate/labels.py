@@ -29,8 +29,8 @@ from bocage.simulate.surfaces import COVER, DECLARED, Surface
 _TO_LEVEL_2 = np.array(LEVEL_3_PARENTS, dtype=np.uint8)
 _TO_LEVEL_1 = np.array(LEVEL_2_PARENTS, dtype=np.uint8)
 
-LABEL_MARGIN_PX = 16
-"""Pixels of neighbourhood at 0.2 m that labels need."""
+LABEL_MARGIN_PX = 24
+"""Pixels of neighbourhood at 0.2 m that labels need, in whole pixels of SPOT."""
 _HAND_CM, _FINE_PX, _COARSE_PX = 50, 3, 8
 """An operator's hand strays by 0.5 m; details of a metre and a half are smoothed, and of three
 metres where the operator was in a hurry."""
@@ -61,7 +61,7 @@ _STRETCH_CONFUSIONS = (
 _STRETCH_CM = 6_000
 
 _DECLARED_SHIFT_CM = 240
-_EDGE_PX = 2
+_EDGE_PX = 6
 _UNDECLARED, _WRONG, _GRAZED, _DRAWN_INSIDE = 0.05, 0.04, 0.10, 0.5
 """Shares: parcels of crops that nobody declares; of common crops, declared as another crop of the
 domain; rough land declared as grazed; parcels whose border is drawn inside, so that a strip stays

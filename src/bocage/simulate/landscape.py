@@ -111,12 +111,12 @@ class Landscape:
         paint_conifers(canvas, layout)
         paint_trees(canvas, layout, hedge)
         paint_water(canvas, layout)
-        paint_roads(canvas, layout)
+        ditches = paint_roads(canvas, layout)
         paint_heights(canvas, layout)
         np.minimum(canvas.height, np.float32(MAX_HEIGHT_M), out=canvas.height)
         return Scene(
-            window, canvas.surface, layout.altitude, canvas.height, canvas.tone, canvas.crown,
-            cut.index, owner,
+            window, canvas.surface, layout.altitude - ditches, canvas.height, canvas.tone,
+            canvas.crown, cut.index, owner,
         )  # fmt: skip
 
     def _blocks(self, window: Window) -> Blocks:

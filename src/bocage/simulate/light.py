@@ -212,7 +212,7 @@ def colours(land: Landscape, owner: Owners, day: int) -> Floats:
     on the day of the flight may be green on another.
     """
     parcels, surfaces = len(owner.hash), len(Surface)
-    grown = replace(growth(owner.hash, land.domain.season_days), soil=bright_soil(owner.soil))
+    grown = replace(growth(owner.hash, owner.late), soil=bright_soil(owner.soil))
     ordinary = _usual(land.domain.season_days)
     crop = OF_CROP[owner.crop]
     standing = _mixed(crop, grown, day)

@@ -23,6 +23,8 @@ _SETTLED = (Use.TOWN, Use.CENTRE, Use.WORKS)
 _FAR = np.float32(1e6)
 _OLD_SNOW_M = 60
 """How much lower the snow of summer ended sixty years ago (chosen)."""
+_DITCH_AT_M, _DITCH_HALF_M, _DITCH_DEPTH_M = np.float32(1.4), np.float32(1.0), np.float32(0.6)
+"""Ditches along roads: how far from the road's edge, half their width, their depth (chosen)."""
 _LAKE_OFF_M, _BANK_M = 28.0, 70.0
 """How far lakes keep off the roads around their block, and how far off the ground is as it was."""
 
@@ -105,10 +107,12 @@ def paint_water(canvas: Canvas, layout: Layout) -> None:
     canvas.put(np.flatnonzero(edge < 0), Surface.WATER, 0)
 
 
-def paint_roads(canvas: Canvas, layout: Layout) -> None:
+def paint_roads(canvas: Canvas, layout: Layout) -> Floats:
     """Roads and tracks between blocks, streets between every second strip of plots.
 
     Main roads between parishes are wide and marked; the others are as wide as they happen to be.
+    Half of the country's roads without a hedge run between ditches. Returns their depth, (H, W)
+    metres.
     """
     cut, land, uses = layout.cut, layout.land, layout.held.use
     settled = np.isin(uses[cut.block], _SETTLED)
@@ -136,12 +140,20 @@ def paint_roads(canvas: Canvas, layout: Layout) -> None:
     # Tracks ford water, roads cross it on bridges, and neither grows grass there.
     dry = layout.shore >= 0
     on_track &= dry
+    country = ~(built[:, None] | built[None, :])
+    open_road = country & (draw(pair, 1) >= np.float32(0.5 * layout.domain.hedges))
+    ditched = on_road & dry & (open_road & (draw(pair, 5) < 0.5))[land.nearest, land.second]
+    beside = border - width
     verge = (on_road & dry & (border < 1.5 * width)) | (on_track & (border < width + 1))
+    verge |= ditched & (beside < _DITCH_AT_M + _DITCH_HALF_M)
     canvas.put(np.flatnonzero(verge), Surface.MARGIN, 0)
     canvas.put(np.flatnonzero(on_track & (border < width)), Surface.GRAVEL, 0)
     canvas.put(np.flatnonzero(on_track & (border < 0.4)), Surface.MARGIN, 0)
     canvas.put(np.flatnonzero(on_road & (border < width)), Surface.ASPHALT, 0)
     canvas.tone[on_main & (border < 0.12)] = 0.9
+    across = (beside - _DITCH_AT_M) / _DITCH_HALF_M
+    depth: Floats = _DITCH_DEPTH_M * np.maximum(1 - across * across, 0) * ditched
+    return depth
 
 
 def paint_heights(canvas: Canvas, layout: Layout) -> None:

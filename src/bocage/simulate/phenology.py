@@ -116,15 +116,15 @@ class State:
     catch: Floats
 
 
-def growth(numbers: Hashes, season_days: int) -> Growth:
-    """How stands grow, by their own numbers (U,), where the year is `season_days` late."""
+def growth(numbers: Hashes, late: NDArray[np.int64] | int) -> Growth:
+    """How stands grow, by their own numbers (U,), where the year is so many days late."""
     sowing = (draw(numbers, 70) + draw(numbers, 71) - np.float32(1)) * np.float32(_SOWING_DAYS)
     # Who sows no catch crop, or a poor one, tills.
     cared = draw(numbers, 77)
     tilled = cared < _TILLED
     weather = np.rint((draw(numbers, 74) - np.float32(0.5)) * _SPREAD_DAYS).astype(np.int64)
     return Growth(
-        season=weather + season_days,
+        season=weather + late,
         sowing=sowing,
         vigour=np.float32(0.90) + np.float32(0.16) * draw(numbers, 72),
         soil=bright_soil(draw(numbers, 73)),

@@ -24,8 +24,8 @@ _FEWEST_DATES, _MOST_DATES = 30, 110
 _TWO_SENTINEL2_ORBITS, _TWO_SENTINEL1_ORBITS = 0.5, 0.4
 """Share of places under two orbits (of Sentinel-1: per direction)."""
 
-_NORTH_M = 6_650_000
-"""Lambert-93 northing of mid-France."""
+_SUNSHINE_H, _SUMMER_RAIN_MM = 1_900, 190
+"""Hours of sunshine in a year, and rain of June to August, that the ordinary shares belong to."""
 # The sun over a pass at half past ten: towards east and south, and the tangent of its height in
 # midwinter and midsummer at 46 degrees north.
 _SUN_EAST, _SUN_SOUTH, _SUN_LOW, _SUN_HIGH = 0.42, 0.91, 0.34, 1.73
@@ -116,16 +116,17 @@ def to_dates(days: NDArray[np.int64], year: int) -> list[str]:
 def weather(granule: Granule, days: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
     """The `Sky` on each day, (T,), and a number in [0, 1) for how much of it, (T,).
 
-    Clear skies are rarer in winter and in the north; shares are set so that as many images of a
-    place come out clear, three in ten, as on the real series of `tools/calibrate_simulation`.
+    Clear skies are rarer in winter and where the sun shines for fewer hours of the year; shares are
+    set so that as many images of a place come out clear, three in ten, as on the real series of
+    `tools/calibrate_simulation`.
     """
     numbers = hash_at(granule.key("weather"), days)
     kind = draw(numbers, 1)
-    # Northing of the granule's domain, in units of France's half height, and -1 summer to 1 winter.
-    north = (granule.domain.anchor_m[1] - _NORTH_M) / 400_000
+    # 1 on the shore of the Mediterranean; and -1 summer to 1 winter.
+    sunny = (granule.domain.sunshine_h - _SUNSHINE_H) / 750
     winter = np.abs(days - 196).astype(np.float32) / np.float32(91.25) - 1
-    clear = np.float32(0.17 - 0.04 * north) - np.float32(0.05) * winter
-    overcast = np.float32(0.50 + 0.05 * north) + np.float32(0.08) * winter
+    clear = np.float32(0.16 + 0.10 * sunny) - np.float32(0.05) * winter
+    overcast = np.float32(0.51 - 0.12 * sunny) + np.float32(0.08) * winter
     sky = np.full(len(days), Sky.BROKEN, dtype=np.int64)
     sky[kind > np.float32(0.92) - overcast] = Sky.CIRRUS
     sky[kind > 1 - overcast] = Sky.OVERCAST
@@ -136,17 +137,21 @@ def weather(granule: Granule, days: NDArray[np.int64]) -> tuple[NDArray[np.int64
 def soil_moisture(granule: Granule, days: NDArray[np.int64]) -> Floats:
     """Wetness of bare soil on days of the year, (T,), 0 (dry) to 1: wet winters, drying after rain.
 
-    It rains on half of the overcast days and some of the others; the top centimetres dry out within
-    about a week.
+    It rains on half of the overcast days and some of the others, in summer as often as the domain's
+    rain has it; the top centimetres dry out within about a week, and in a dry summer further.
     """
+    ample = min(granule.domain.summer_rain_mm / _SUMMER_RAIN_MM, 1.5) - 1
     memory = np.arange(8)
     recent = days[:, None] - memory
     sky, _ = weather(granule, recent.reshape(-1))
+    summer = np.clip(1 - np.abs(recent.reshape(-1) - 196).astype(np.float32) / 75, 0, 1)
     chance = np.where(sky == Sky.OVERCAST, np.float32(0.5), np.float32(0.08))
+    chance = chance * (1 + np.float32(ample) * summer)
     rains = draw(hash_at(granule.key("rain"), recent.reshape(-1)), 1) < chance
     left = (1 - memory / 8).astype(np.float32)
     rain = np.where(rains.reshape(recent.shape), left, 0).max(axis=1)
     season = np.float32(0.18) + np.float32(0.64 / 182.5) * np.abs(days - 200).astype(np.float32)
+    season += np.float32(0.12 * ample) * np.clip(1 - np.abs(days - 196) / np.float32(75), 0, 1)
     wetness: Floats = np.float32(0.65) * season + np.float32(0.35) * rain
     return np.clip(wetness, 0, 1)
 
