@@ -6,22 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rasterio.features import sieve
 
-from bocage.nomenclatures import COSIA, LEVEL_2_PARENTS, LEVEL_3_PARENTS, LPIS_3
-from bocage.simulate import labels, photographs
+from bocage.nomenclatures import LPIS_3
+from bocage.simulate import photographs, sentinel2
 from bocage.simulate.domains import DOMAINS, DOMAINS_BY_KEY, Use
-from bocage.simulate.elevation import elevation
 from bocage.simulate.filters import box_sum, majority, smooth
 from bocage.simulate.hashing import hash_at, make_key
 from bocage.simulate.landscape import Landscape, Scene
 from bocage.simulate.landuse import BACKGROUND, Kind
-from bocage.simulate.light import _CROWNS, View, _shadows, colours
+from bocage.simulate.light import _CROWNS, View, colours
 from bocage.simulate.noise import Window
 from bocage.simulate.phenology import CALENDARS, ENDMEMBERS, OF_CROP, growth, is_bare, state
 from bocage.simulate.relief import ground
-from bocage.simulate.render import render_present, render_series
-from bocage.simulate.sentinel1 import _DAMP, _ROUGH, _decay, _slope_gain, _speckle
+from bocage.simulate.render import render_series
 from bocage.simulate.sky import (
     Granule,
     clouds,
@@ -261,65 +258,6 @@ def test_stubble_is_tilled_by_some_and_never_stands_up_again():
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("key", ["D024047-2021", "D051-2019"])
-def test_shadows_have_no_teeth_and_fall_from_the_ground_too(key):
-    land = Landscape(DOMAINS_BY_KEY[key], SEED)
-    east, south, tangent = land.domain.sun
-    scene = land.scene(Window(0, 0, 20, 200, 200))
-    flat = np.zeros(scene.height.shape, dtype=np.float32)
-    house = flat.copy()
-    house[120:160, 80:120] = 6
-    from_height = _shadows(replace(scene, ground=flat, height=house), land)
-    assert np.array_equal(from_height, _shadows(replace(scene, ground=house, height=flat), land))
-    rows = np.flatnonzero(from_height.any(axis=1))
-    first, last = from_height.argmax(axis=1)[rows], 199 - from_height[:, ::-1].argmax(axis=1)[rows]
-    assert (from_height.sum(axis=1)[rows] == last - first + 1)[rows < 118].all(), "no gaps"
-    steps = np.abs(np.diff(np.stack([first, last])))[:, rows[1:] < 118]
-    assert steps.max() <= 2 + abs(east / south), "a straight edge"
-    reach = 120 - rows.min()
-    assert reach * 0.2 == pytest.approx(6 / tangent * south, abs=0.5)
-
-
-@pytest.mark.unit
-def test_a_wrong_declaration_removes_no_rare_crop():
-    owner = Landscape(DOMAIN, SEED).scene(Window(0, 0, 320, 1_200, 1_200)).owner
-    rare = [
-        name for name, share in DOMAIN.crops.items() if share < 0.05 * sum(DOMAIN.crops.values())
-    ]
-    named = labels.named_crops(owner, DOMAIN)
-    spoken = named != LPIS_3.names.index("background")
-    grown = np.isin(owner.crop, [LPIS_3.names.index(name) for name in rare])
-    assert (grown & spoken).sum() > 100
-    assert (named == owner.crop)[grown & spoken].all()
-    grazed = np.isin(owner.kind, (Kind.ROUGH, Kind.WILD)) & spoken
-    assert grazed.any()
-    assert not np.isin(owner.use[grazed], (Use.TOWN, Use.CENTRE, Use.WORKS)).any()
-    assert 0.02 < (~spoken)[owner.crop != LPIS_3.names.index("background")].mean() < 0.08
-    fallow = np.isin(owner.kind, (Kind.FIELD, Kind.PLOWED)) & (owner.crop == BACKGROUND)
-    assert fallow.sum() > 50
-    assert not spoken[fallow].any()
-    assert (owner.kind[fallow] == Kind.PLOWED).all()
-    common = np.isin(owner.crop, (WHEAT, MAIZE)) & spoken
-    assert 0.005 < (named != owner.crop)[common].mean() < 0.08
-
-
-@pytest.mark.unit
-def test_a_full_canopy_is_brighter_in_vh_than_wet_bare_soil():
-    """Baghdadi et al. (2016): wet soil returns some -18 dB in VH, dry soil 4 dB less."""
-    dry, wet = (10 * np.log10(_DAMP[:, :, percent]) for percent in (6, 36))
-    assert (wet - dry > 2).all()
-    assert (wet[1] < -17).all()
-    assert (wet[0] > -11).all()
-    smooth_soil, rough_soil = _ROUGH[..., 0], _ROUGH[..., -1]
-    assert (rough_soil > 1.2 * smooth_soil).all()
-    a_vv, a_vh, loss_vv, loss_vh, *_ = CALENDARS.canopy[CALENDARS.index("maize")].tolist()
-    canopy = a_vh * (1 - np.exp(-2 * loss_vh / 0.777))
-    assert 10 * np.log10(canopy + _DAMP[1, :, 6].mean() * np.exp(-2 * loss_vh / 0.777)) > -16.5
-    assert a_vv > a_vh
-    assert loss_vv > 0
-
-
-@pytest.mark.unit
 def test_late_sowings_catch_up_and_bare_months_carry_catch_crops():
     numbers = hash_at(make_key("fields"), np.arange(400))
     grown = growth(numbers, 0)
@@ -410,6 +348,25 @@ def test_shadows_of_clouds_fall_away_from_the_sun():
 
 
 @pytest.mark.unit
+def test_shadows_of_clouds_darken_the_pixel(monkeypatch):
+    """The same passes with and without their clouds."""
+    window = Window(0, 0, 1_024, 40, 40)
+    granule = Granule.at(DOMAIN, SEED, 0, 0)
+    days = sentinel2_days(granule)
+    skies = [clouds(window, granule, day) for day in days.tolist()]
+    opacity, shade = (np.stack(fields) for fields in zip(*skies, strict=True))
+    land = Landscape(DOMAIN, SEED)
+    seen, _ = sentinel2.sentinel2(land, window, granule, days)
+    monkeypatch.setattr(sentinel2, "clouds", lambda around, *_: np.zeros((2, *around.shape), "f4"))
+    clear, _ = sentinel2.sentinel2(land, window, granule, days)
+    left = (seen / clear)[B08::10]
+    dark, sunny = (opacity == 0) & (shade > 0.95), (opacity == 0) & (shade == 0)
+    assert min(dark.sum(), sunny.sum()) > 500
+    assert 0.35 < np.median(left[dark]) < 0.6
+    assert left[sunny] == pytest.approx(1)
+
+
+@pytest.mark.unit
 def test_snow_lies_high_in_winter_only():
     domain = DOMAINS_BY_KEY["D074-2020"]
     land = Landscape(domain, SEED)
@@ -423,64 +380,14 @@ def test_snow_lies_high_in_winter_only():
     rendered = render_series(land, high, granule)
     snow = rendered["SENTINEL2_MSK-SC"].reshape(-1, 2, 10, 10)[:, 0].max(axis=(1, 2))
     days = sentinel2_days(granule)
-    assert snow[(days < 60) | (days > 330)].max() == 100
-    assert snow[(days > 190) & (days < 230)].max() < 100
+    winter, summer = (days < 60) | (days > 330), (days > 190) & (days < 230)
+    blue = rendered["SENTINEL2_TS"][0::10].mean(axis=(1, 2))
+    sky = rendered["SENTINEL2_MSK-SC"][1::2].max(axis=(1, 2))
+    assert np.median(blue[winter & (sky <= 1)]) > 4 * np.median(blue[summer & (sky <= 1)])
+    assert snow[winter].max() == 100
+    assert snow[summer].max() < 100
     low = render_series(Landscape(DOMAIN, SEED), Window(0, 0, 1_024, 4, 4), granule)
     assert low["SENTINEL2_MSK-SC"].reshape(-1, 2, 16)[:, 0].max() == 0
-
-
-@pytest.mark.unit
-def test_speckle_has_the_looks_and_the_correlation_of_real_products():
-    speckle = _speckle(11, Window(0, 0, 1_024, 60, 60), np.arange(0, 360, 6))
-    assert speckle.shape == (60, 60, 60, 2)
-    assert float(speckle.mean()) == pytest.approx(1, abs=0.01)
-    assert 1 / float(speckle.var()) == pytest.approx(4.4, abs=0.15)
-    beside = np.corrcoef(speckle[:, 1:].ravel(), speckle[:, :-1].ravel())[0, 1]
-    beyond = np.corrcoef(speckle[:, 2:].ravel(), speckle[:, :-2].ravel())[0, 1]
-    other = np.corrcoef(speckle[..., 0].ravel(), speckle[..., 1].ravel())[0, 1]
-    assert 0.4 < beside < 0.55
-    assert abs(beyond) < 0.03
-    assert abs(other) < 0.03
-    x = np.linspace(0, 4, 50, dtype=np.float32)
-    assert _decay(x) == pytest.approx(np.exp(-x), abs=2e-3)
-
-
-@pytest.mark.unit
-def test_slopes_that_face_the_antenna_return_more():
-    land = Landscape(DOMAINS_BY_KEY["D074-2020"], SEED)
-    window = Window(1_024_000, 1_024_000, 1_024, 40, 40)
-    altitude, _ = ground(window, land.domain, SEED)
-    eastward = np.gradient(altitude.astype(np.float64), axis=1)
-    cosine = np.array([0.83], dtype=np.float32)
-    ascending = _slope_gain(land, window, cosine, (1.0, 0.0))[..., 0]
-    descending = _slope_gain(land, window, cosine, (-1.0, 0.0))[..., 0]
-    # An antenna in the west looks east: what rises eastward faces it.
-    assert np.corrcoef(eastward.ravel(), ascending.ravel())[0, 1] > 0.8
-    assert np.corrcoef(eastward.ravel(), descending.ravel())[0, 1] < -0.8
-
-
-@pytest.mark.unit
-def test_radar_tells_roofs_from_woods_from_water():
-    vv: dict[Surface, list[float]] = {}
-    for k in range(12):
-        domain = DOMAINS[k % len(DOMAINS)]
-        land = Landscape(domain, SEED)
-        window = Window(k * 409_600, 409_600, 1_024, 40, 40)
-        scene = land.scene(window.resampled(128))
-        granule = Granule.at(domain, SEED, window.u0, window.v0)
-        orbits = render_series(land, window, granule)
-        ascending, descending = orbits["SENTINEL1-ASC_TS"], orbits["SENTINEL1-DESC_TS"]
-        assert not np.array_equal(ascending[:40], descending[:40])
-        points = scene.surface.reshape(40, 8, 40, 8).transpose(0, 2, 1, 3).reshape(40, 40, 64)
-        for surface, share in (
-            (Surface.WATER, 0.7), (Surface.DECIDUOUS, 1.0), (Surface.TILE_ROOF, 0.5),
-        ):  # fmt: skip
-            mostly = (points == surface).mean(axis=2) >= share
-            vv.setdefault(surface, []).extend(ascending[0::2].mean(axis=0)[mostly].tolist())
-    assert min(len(values) for values in vv.values()) > 5
-    water, wood, roof = (float(np.mean(values)) for values in vv.values())
-    assert 2 * water < wood
-    assert 1.5 * wood < roof
 
 
 @pytest.mark.unit
@@ -493,124 +400,6 @@ def test_soil_dries_after_rain_and_is_wetter_in_winter():
     # Drying is slow, wetting sudden.
     steps = np.diff(wetness)
     assert steps.max() > 3 * -steps.min()
-
-
-@pytest.fixture(scope="module")
-def views() -> list[View]:
-    """Patches of several domains with the margin that labels need."""
-    found = []
-    for domain in DOMAINS[:12]:
-        land = Landscape(domain, SEED)
-        # Of some places the one with the most kinds of land: houses, fields and trees.
-        corners = [(k * 409_600, 2 * k * 409_600) for k in range(16)]
-        kinds = [len(np.unique(land.uses_at(Window(u, v, 1_024, 10, 10)))) for u, v in corners]
-        u, v = corners[int(np.argmax(kinds))]
-        found.append(View.of(land, Window(u, v, 20, 512, 512), labels.LABEL_MARGIN_PX))
-    return found
-
-
-@pytest.mark.integration
-def test_surface_models_are_smoothed_incomplete_and_of_another_year(views):
-    steep = [0.0, 0.0]
-    lost = tall = 0
-    offsets = []
-    for view in views:
-        surface, terrain = elevation(view).astype(np.float64)
-        scene = view.scene.inside(*(view.margin,) * 4)
-        truth = scene.ground.astype(np.float64) + scene.height
-        for k, model in enumerate((truth, surface)):
-            steep[k] += float((np.abs(np.diff(model, axis=1)) > 1.5).sum())
-        objects = scene.height > 4
-        tall += int(objects.sum())
-        lost += int((objects & (surface - scene.ground < 0.5 * scene.height)).sum())
-        offsets.append(float((terrain - scene.ground)[~objects].std()))
-    assert steep[1] < 0.6 * steep[0], "edges are ramps"
-    assert 0.005 < lost / tall < 0.35, "some objects are missing"
-    assert 0.05 < np.median(offsets) < 0.6, "metres"
-
-
-@pytest.mark.integration
-def test_photo_interpretation_generalises_and_confuses(views):
-    seen, true = [], []
-    for view in views:
-        scene = view.scene.inside(*(view.margin,) * 4)
-        seen.append(labels.photo_interpreted(view)[0])
-        true.append(labels.land_cover(scene)[0])
-        assert seen[-1].shape == true[-1].shape == (512, 512)
-        assert set(np.unique(seen[-1])) <= set(COSIA.ids)
-    drawn, truth = np.stack(seen), np.stack(true)
-    agreement = float((drawn == truth).mean())
-    assert 0.8 < agreement < 0.98
-
-    def small_objects(maps: np.ndarray) -> int:
-        """Pixels in patches of less than 8 square metres."""
-        return sum(int((sieve(each, 200, connectivity=4) != each).sum()) for each in maps)
-
-    assert small_objects(drawn) < 0.7 * small_objects(truth)
-    index = COSIA.names.index
-    for first, second in (
-        ("pervious surface", "impervious surface"), ("agricultural land", "herbaceous vegetation"),
-    ):  # fmt: skip
-        here = truth == index(first)
-        assert 0.001 < float((drawn[here] == index(second)).mean()) < 0.4, first
-    roofs = truth == index("building")
-    assert float((drawn[roofs] == index("building")).mean()) > 0.85
-
-
-@pytest.mark.integration
-def test_declarations_are_shifted_partly_wrong_and_disagree_with_the_cover(views):
-    background = LPIS_3.names.index("background")
-    counts = {"moved": 0, "wrong": 0, "trees": 0, "undeclared": 0, "field": 0}
-    for view in views:
-        scene = view.scene.inside(*(view.margin,) * 4)
-        levels, truth = labels.declared(view), labels.crops(scene)[2]
-        assert np.array_equal(np.array(LEVEL_3_PARENTS)[levels[2]], levels[1])
-        assert np.array_equal(np.array(LEVEL_2_PARENTS)[levels[1]], levels[0])
-        said, crop = levels[2], truth != background
-        counts["field"] += int(crop.sum())
-        counts["undeclared"] += int((crop & (said == background)).sum())
-        counts["wrong"] += int((crop & (said != background) & (said != truth)).sum())
-        trees = np.isin(scene.surface, (Surface.DECIDUOUS, Surface.MARGIN, Surface.BRUSH))
-        counts["trees"] += int((trees & (said != background)).sum())
-    assert counts["trees"] > 1_000, "hedges and margins belong to declared parcels"
-    # Borders drawn inside, and the parcels that nobody declares (their share: `named_crops`).
-    assert 0.004 < counts["undeclared"] / counts["field"] < 0.3
-    assert 0.001 < counts["wrong"] / counts["field"] < 0.15
-
-
-@pytest.mark.unit
-def test_the_true_maps_stay_available(views):
-    view = views[0]
-    scene = view.scene.inside(*(view.margin,) * 4)
-    made = render_present(view.land, view.window)
-    true = render_present(view.land, view.window, truth=True)
-    assert np.array_equal(true["AERIAL_LABEL-COSIA"], labels.land_cover(scene))
-    assert np.array_equal(true["ALL_LABEL-LPIS"], labels.crops(scene))
-    assert np.array_equal(true["AERIAL_RGBI"], made["AERIAL_RGBI"])
-    assert not np.array_equal(true["AERIAL_LABEL-COSIA"], made["AERIAL_LABEL-COSIA"])
-
-
-@pytest.mark.unit
-def test_old_photographs_are_metres_out_of_place():
-    moves = []
-    for domain in DOMAINS[:8]:
-        past = Landscape(domain, SEED, past=True)
-        view = View.of(past, Window(409_600, 409_600, 40, 64, 64), photographs.HISTORICAL_MARGIN_PX)
-        down, across = photographs._misregistration(view)
-        assert max(abs(down).max(), abs(across).max()) <= photographs.MISREGISTRATION_PX
-        moves.append(0.4 * np.hypot(down.mean(), across.mean()))
-    assert np.median(moves) > 1
-    assert max(moves) > 2.5
-
-
-@pytest.mark.unit
-def test_surveys_differ_in_colour_sharpness_and_sun():
-    cameras = [photographs._Camera.of(domain) for domain in DOMAINS]
-    assert len({camera.blur for camera in cameras}) == len(DOMAINS)
-    gains = np.array([camera.gain / photographs._EXPOSURE for camera in cameras])
-    assert gains.std(axis=0).min() > 0.03
-    assert len({domain.sun for domain in DOMAINS}) > 5
-    assert len({domain.aerial_day for domain in DOMAINS}) > 5
 
 
 @pytest.mark.unit
@@ -644,20 +433,3 @@ def test_calendars_know_every_crop_and_surface():
         if CALENDARS.fixed[k] < 0
     }
     assert len(courses) == int((CALENDARS.fixed < 0).sum()), "no two crops look alike all year"
-
-
-@pytest.mark.unit
-def test_objects_stand_as_high_as_their_kind():
-    heights: dict[int, list[np.ndarray]] = {}
-    for k in range(14):
-        scene = Landscape(DOMAINS[k], SEED).scene(Window(k * 409_600, 716_800, 80, 300, 300))
-        for surface in np.unique(scene.surface):
-            heights.setdefault(int(surface), []).append(scene.height[scene.surface == surface])
-    joined = {Surface(k): np.concatenate(v) for k, v in heights.items()}
-    roof = joined[Surface.TILE_ROOF]
-    assert np.percentile(roof, 1) >= 2.0
-    assert roof.max() <= 20
-    assert 8 < np.percentile(joined[Surface.DECIDUOUS], 95) <= 20
-    for flat in (Surface.ASPHALT, Surface.WATER, Surface.LAWN):
-        assert np.percentile(joined[flat], 99) == 0
-    assert joined[Surface.VINE_ROW].max() == pytest.approx(1.4)

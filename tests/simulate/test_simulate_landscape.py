@@ -122,7 +122,7 @@ def test_slopes_are_those_of_real_land(key):
 def test_nobody_ploughs_or_builds_on_steep_land(key):
     domain = DOMAINS_BY_KEY[key]
     land = blocks(
-        Window(0, 0, 25_600, 120, 120), Landscape(domain, SEED).key("blocks"), domain.block_m * 100
+        Window(0, 0, 25_600, 60, 60), Landscape(domain, SEED).key("blocks"), domain.block_m * 100
     )
     held = tenure(land, domain, SEED, past=False)
     beyond = held.slope > np.tan(np.radians(20))
@@ -160,6 +160,45 @@ def test_uses_follow_the_ground():
     beside = (gap < 40_000) & (gap > 0)
     assert beside[town][:, town].sum() / beside[town].sum() > 1.7 * town.mean()
     assert set(np.unique(held.use)) >= {Use.TOWN, Use.CENTRE, Use.LAKE, Use.WILD}
+
+
+@pytest.mark.unit
+def test_vines_and_orchards_seek_slopes_that_face_south():
+    """Of some thousand blocks on either side, so that neighbourhoods even out."""
+    share = []
+    for key in ("D034-2021", "D069-2020"):
+        domain = DOMAINS_BY_KEY[key]
+        planted, blocks_of = np.zeros((2, 2))
+        for k in range(3):
+            window = Window(k * 2_000_000, 0, 25_600, 40, 40)
+            land = blocks(window, Landscape(domain, SEED).key("blocks"), domain.block_m * 100)
+            held = tenure(land, domain, SEED, past=False)
+            site = land.site.astype(np.int64)
+            terrain = terrain_at(site[:, 0], site[:, 1], domain, SEED)
+            for side, faces in enumerate((terrain.sunny > 0.5, terrain.sunny < -0.5)):
+                there = faces & (terrain.slope > 0.05)
+                blocks_of[side] += there.sum()
+                planted[side] += (there & (held.use == Use.PERMANENT)).sum()
+        assert blocks_of.min() > 1_000
+        share.append(planted / blocks_of)
+    south, north = np.transpose(share)
+    assert (south > 1.15 * north).all()
+
+
+@pytest.mark.unit
+def test_spring_comes_later_high_above_the_valley():
+    """2 to 3.4 days per 100 m (Vitasse et al. 2009)."""
+    domain = DOMAINS_BY_KEY["D074-2020"]
+    wide, _ = ground(Window(0, 0, 25_600, 60, 60), domain, SEED)
+    for place in (wide.argmin(), wide.argmax()):
+        row, col = (int(each) for each in np.unravel_index(place, wide.shape))
+        scene = Landscape(domain, SEED).scene(Window(col * 25_600, row * 25_600, 800, 32, 32))
+        above_m = float(scene.ground.mean()) - domain.altitude_m
+        late = float(scene.owner.late[scene.parcel].mean()) - domain.season_days
+        # A block has one altitude, that of its middle.
+        assert late == pytest.approx(0.027 * above_m, abs=3 + 0.004 * above_m)
+    assert above_m > 1_000
+    assert late > 25
 
 
 @pytest.mark.unit

@@ -3,9 +3,11 @@
 Keys and years are those of FLAIR-HUB; anchors are Lambert-93 coordinates inside the department.
 Shares of crops follow each department's known specialities (beet, potatoes and flax in the Somme,
 lucerne and spring barley in the Marne, rice in the Camargue, lavandin on the Valensole plateau)
-with tails of minor crops, so that their mean over the domains follows the national areas that
-`tools/simulation_shares.py` cites. Shares of land are flattened towards towns, as FLAIR's zones
-are. The numbers themselves are chosen.
+with tails of minor crops, so that every crop of LPIS grows somewhere. Their mean over the domains
+keeps the order of the great crops in the national areas that `tools/simulation_shares.py` cites,
+no more: of wheat there is less than in France, and what is rare or grown in one region only, such
+as rice and orchards, stands several times as often. Shares of land are flattened towards towns, as
+FLAIR's zones are. The numbers themselves are chosen.
 """
 
 from __future__ import annotations

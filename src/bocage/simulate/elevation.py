@@ -11,14 +11,15 @@ from bocage.simulate.noise import pixel_noise, value_noise
 from bocage.simulate.surfaces import Surface
 
 _CORRELATION = (6 / 16, 4 / 16, 1 / 16)
-"""Image matching sees through a window of about a metre: edges are ramps."""
+"""Image matching sees through a window of about a metre: edges are ramps (kernel chosen)."""
 _FILLED = (0.12, 0.11, 0.10, 0.09, 0.07, 0.05, 0.02)
-"""Holes are filled from some metres around."""
+"""Holes are filled from some metres around: a mean over 2.6 m (kernel chosen, its sum is 1)."""
 _METRE = (0.2, 0.2, 0.2)
 """Mean over five pixels, a metre: the terrain model's own resolution."""
 _FEATURELESS = np.float32(0.02)
 """Contrast below which an image says no less to a match: its own noise (chosen)."""
 _SHIFT_PX = 4
+"""How far a domain's terrain model is out of place, in pixels of 0.2 m (chosen)."""
 _STILL_M, _MOVING_M = np.float32(0.03), np.float32(0.25)
 """Error of a match in metres where contrast is ample, and on water, which moves (chosen)."""
 _BY_CONTRAST_M = np.float32(0.0023)
@@ -38,6 +39,10 @@ def elevation(view: View) -> Floats:
     trees that were smaller, objects that were not there yet or no more. The terrain model is a
     filtered one of 1 m: a little of what stood on it stays, and it is out of place by up to 0.8 m,
     in each domain in another direction, which shows on slopes.
+
+    These are effects, not a matcher: the sources say what goes wrong, how often and how far is
+    chosen (thresholds and sizes of the holes, height from which an edge hides, sizes of the error's
+    patches).
     """
     land, window, scene = view.land, view.around, view.scene
     standing = _standing(view)
@@ -70,7 +75,10 @@ def _error(view: View) -> Floats:
 
 
 def _standing(view: View) -> Floats:
-    """Height of what stood when the surface model was flown, some years before the photograph."""
+    """Height of what stood when the surface model was flown, some years before the photograph.
+
+    Chosen: trees had 0.78 to 1.02 of today's height; woods felled since were 4 to 12 m high.
+    """
     scene, numbers = view.scene, view.scene.owner.hash
     newer = draw(numbers, 90) < np.float32(_NEWER)
     smaller = np.float32(0.78) + np.float32(0.24) * draw(numbers, 91)
@@ -91,7 +99,11 @@ _ROUGH = [Surface.ROUGH_GRASS, Surface.BARE, Surface.BRUSH, Surface.CLEAR_CUT]
 
 
 def _terrain(view: View, mean: Floats) -> Floats:
-    """The ground as filtering finds it: residues of objects, one or two decimetres of waves."""
+    """The ground as filtering finds it: residues of objects, and waves of two decimetres and more.
+
+    Chosen: waves every 18 m, of 0.22 m and 0.5 m more per kilometre of relief; 5 % of what stands
+    stays in it.
+    """
     land, scene, window = view.land, view.scene, view.around
     # Out of place: nothing on the flat, decimetres on slopes.
     turn = 2 * np.pi * float(draw(hash_at(land.key("shift"), 0), 1)[0])

@@ -2,6 +2,9 @@
 
 Whether arable land is a standing crop, stubble or bare on the day of the photograph follows from
 the calendar of its crop, the same that the series of satellites follow (`phenology`).
+
+No published model of land use is followed: uses, kinds and crops are drawn from weights by the
+domain's shares and by the ground, and the weights are chosen where no source stands beside them.
 """
 
 from __future__ import annotations
@@ -85,7 +88,8 @@ GROUND = np.array(
 """The surface that a parcel of each kind starts from."""
 
 # Per use: strip width and parcel length in metres (None: the domain's fields, at that scale), then
-# shares of the kinds (sums are free). Rare kinds are as rare as their classes are in FLAIR #1.
+# shares of the kinds (sums are free). Chosen, after no published model of land use: so that classes
+# come near FLAIR #1's shares, and rare kinds are as rare as their classes are there.
 _PLAN: dict[Use, tuple[tuple[float, float] | float, dict[Kind, float]]] = {
     Use.ARABLE: (1.0, {Kind.FIELD: 93, Kind.MEADOW: 3, Kind.BARE: 1,
                        Kind.GREENHOUSES: 0.6, Kind.FARM: 2, Kind.SOLAR: 0.4}),
@@ -105,7 +109,8 @@ _PLAN: dict[Use, tuple[tuple[float, float] | float, dict[Kind, float]]] = {
 }  # fmt: skip
 
 # How a block's use follows the ground: factors on the domain's shares on steep land (slope 0.25),
-# on the valley floor, and on a slope that faces south; and the size of the use's neighbourhoods.
+# on the valley floor, and on a slope that faces south; and the size of the use's neighbourhoods,
+# cm. All chosen: only the directions of the factors are common knowledge.
 _SITING: dict[Use, tuple[float, float, float, int]] = {
     Use.ARABLE: (0.15, 1.0, 1.0, 400_000),
     Use.PERMANENT: (1.2, 0.4, 1.6, 250_000),
@@ -120,7 +125,8 @@ _LIMITS: dict[Use, float] = {
     Use.ARABLE: 0.36, Use.TOWN: 0.36, Use.WORKS: 0.36, Use.PERMANENT: 0.55, Use.LAKE: 0.20,
 }  # fmt: skip
 """Slope, metres per metre, from which a use is not found: beyond 20 degrees nobody ploughs or
-builds a village, beyond 29 nobody plants vines. Woods, heath, rock and pasture know no limit."""
+builds a village, beyond 29 nobody plants vines (chosen). Woods, heath, rock and pasture know no
+limit."""
 _REACH_CM = 8_000
 """A block is as steep as the steepest of its middle and four places this far from it."""
 _PONDS_SLOPE = np.float32(0.20)

@@ -161,8 +161,12 @@ def reflectance(land: Landscape, window: Window, scene: Scene, table: Floats) ->
     """Red, green, blue and near-infrared reflectance of `window`, (4, H, W) float32, 0 to 1.
 
     `scene` is of the window plus `shadow_margin`: objects outside throw their shadows in. `table`
-    are the `colours` of its owners. Light is Lambertian on the slope of ground and objects, plus
-    light of the sky, which shadows keep.
+    are the `colours` of its owners. Light is Lambertian on the slope of ground and objects, as in
+    the cosine correction of Teillet, Guindon & Goodenough (1982), which undoes it; the cosine is
+    taken against flat ground and bounded at 1.35. Shadows are cast by ray and hard; light of the
+    sky is one share per band that shadows keep, whatever they see of the sky (share chosen).
+    Texture is value noise (after Perlin 1985) at 0.4 to 12 m, in amounts that are chosen per
+    surface; nothing depends on the angle of view.
     """
     margin = shadow_margin(window, land)
     height, width = window.shape
@@ -208,8 +212,9 @@ def colours(land: Landscape, owner: Owners, day: int) -> Floats:
     """Reflectance of every surface in every parcel on a day, (P * S, 4), parcel by parcel.
 
     Fields have the colour of their crop's leaves, straw, flowers and soil in the shares of that
-    day; other plants their usual colour, moved by how the day differs from midsummer. What was bare
-    on the day of the flight may be green on another.
+    day, by linear mixing (Settle & Drake 1993) as in Sentinel-2; other plants their usual colour,
+    moved by how the day differs from midsummer. What was bare on the day of the flight may be green
+    on another. How far stands of one crop differ is chosen.
     """
     parcels, surfaces = len(owner.hash), len(Surface)
     grown = replace(growth(owner.hash, owner.late), soil=bright_soil(owner.soil))

@@ -1,4 +1,10 @@
-"""Single-date optical sensors: the aerial photograph, SPOT, and the historical photograph."""
+"""Single-date optical sensors: the aerial photograph, SPOT, and the historical photograph.
+
+No published model of a camera is followed: each is a chain of blur, haze as an offset, gain and
+noise, in an order and in amounts that are chosen or fitted, as each function says. The blurs are
+small kernels in place of a point spread function, the tone curves x / (x + s) in place of a film's
+or camera's characteristic curve.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +26,14 @@ _EXPOSURE = np.array([0.99, 0.955, 1.155, 1.00], dtype=np.float32)
 _HAZE = np.array([0.005, 0.002, 0.007, 0.034], dtype=np.float32)
 _SHOULDER = np.array([0.16, 0.16, 0.16, 2.0], dtype=np.float32)
 _DODGING = np.float32(0.10)
-"""Brightness left over between the photographs of a mosaic, relative, over some 400 m."""
+"""Brightness left over between the photographs of a mosaic, relative, over some 400 m (chosen)."""
 
 _FILM, _FILM_SHOULDER = np.float32(1.45), np.full((1, 1), 0.20, dtype=np.float32)
+"""Exposure of the film and shoulder of its tone curve: chosen so that mean and spread come near
+those that FLAIR-HUB publishes for historical photographs (126 and 39)."""
 _PAN_WEIGHTS = np.array([0.45, 0.35, 0.20, 0.0], dtype=np.float32)
+"""What red, green, blue and near infrared blacken of the film (chosen: panchromatic, most in red,
+as behind the yellow or orange filter that cuts the haze of blue; nothing in the infrared)."""
 
 # SPOT 6/7 x 10000 against our reflectance, and its haze, per band: brought to FLAIR-HUB's means of
 # 432, 507, 467 and 1126 (the paper's table VIII); they are darker than the ground, because the
@@ -74,8 +84,9 @@ class _Camera:
 def aerial(view: View) -> NDArray[np.uint8]:
     """Digital numbers (4, H, W) uint8: optics, haze, exposure, colour of the camera, tone curve.
 
-    The chain is chosen, and its numbers are fitted to real FLAIR patches and FLAIR-HUB's published
-    statistics (`tools/calibrate_simulation`); the reflectances come from `surfaces`.
+    The chain is chosen and follows no published camera; exposure, haze and shoulder are fitted to
+    real FLAIR patches and FLAIR-HUB's published statistics (`tools/calibrate_simulation`), blur,
+    noise, saturation and dodging are chosen. The reflectances come from `surfaces` and `phenology`.
     """
     window = view.around
     camera = _Camera.of(view.land.domain)
@@ -99,7 +110,10 @@ def _tone_curve(exposed: Floats, shoulder: Floats) -> NDArray[np.uint8]:
 def spot(view: View) -> NDArray[np.uint16]:
     """SPOT's (4, H / 8, W / 8) uint16: another day's plants, 1.6 m pixels, soft optics.
 
-    Averages are taken over whole numbers, so that their order does not matter.
+    A pixel is the mean of its area (area-weighted linear mixing, as for Sentinel-2), blurred; gain
+    and haze bring the bands to FLAIR-HUB's published means, the rest is chosen. Sun and shadows are
+    those of the photograph's hour. Averages are taken over whole numbers, so that their order does
+    not matter.
     """
     land, owner = view.land, view.scene.owner
     then = colours(land, owner, day_of_year(land.domain.spot_day))

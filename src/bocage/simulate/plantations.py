@@ -1,4 +1,7 @@
-"""Ploughed and sown land with its wheel tracks, and plants in rows: vines, orchards, lavender."""
+"""Ploughed and sown land with its wheel tracks, and plants in rows: vines, orchards, lavender.
+
+No published model is followed: distances, sizes and heights are chosen, as they are usual.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,15 @@ from bocage.simulate.landuse import (
 from bocage.simulate.partition import Parcels
 from bocage.simulate.surfaces import Surface
 
-# Trees: row distance, distance in the row, crown radius and height, metres.
+# Trees: row distance, distance in the row, crown radius and height, metres (chosen inside what is
+# usual: hedged fruit trees 3 to 5 m between rows, walnuts 7 to 10, olives 5 to 7).
 _ORCHARDS = {
     FRUIT: (4.2, 3.2, 1.5, 3.4, Surface.ORCHARD_TREE),
     NUTS: (8.5, 8.0, 3.2, 7.5, Surface.ORCHARD_TREE),
     OLIVES: (6.0, 6.0, 1.8, 3.6, Surface.OLIVE_TREE),
 }
-# Hedgerows of berries, and of nurseries and Christmas trees: row distance, width, height, metres.
+# Hedgerows of berries, and of nurseries and Christmas trees: row distance, half width, height,
+# metres (chosen).
 _BUSHES = {BERRIES: (3.0, 0.6, 1.5), OTHER_PERMANENT: (1.6, 0.4, 1.8)}
 _HEADLAND_M = 3.0
 _TRAMLINES_M, _WHEELS_M = 24.0, 0.95

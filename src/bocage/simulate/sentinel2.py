@@ -135,7 +135,12 @@ def _uneven_growth(pixel_PTE: Floats, land: Landscape, window: Window) -> Floats
 
 
 def _snow(land: Landscape, window: Window, days: NDArray[np.int64]) -> Floats:
-    """Share of each pixel under seasonal snow, (T, P): above a line that rises towards summer."""
+    """Share of each pixel under seasonal snow, (T, P): above a line that rises towards summer.
+
+    No snow model is followed. The line lies 1,100 m below the domain's snow of summer at New Year,
+    climbs by 1,500 m to midsummer and falls again, on straight lines and alike in every year and on
+    every aspect; snow fills a pixel within 120 m of altitude (all chosen).
+    """
     line = land.domain.snow_line_m
     pixels = window.width * window.height
     if line is None:

@@ -116,8 +116,9 @@ def to_dates(days: NDArray[np.int64], year: int) -> list[str]:
 def weather(granule: Granule, days: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats]:
     """The `Sky` on each day, (T,), and a number in [0, 1) for how much of it, (T,).
 
-    Clear skies are rarer in winter and where the sun shines for fewer hours of the year; shares are
-    set so that as many images of a place come out clear, three in ten, as on the real series of
+    No weather model is followed: each day is drawn by itself. Clear skies are rarer in winter and
+    where the sun shines for fewer hours of the year (by how much is chosen); shares are set so that
+    as many images of a place come out clear, three in ten, as on the real series of
     `tools/calibrate_simulation`.
     """
     numbers = hash_at(granule.key("weather"), days)
@@ -138,7 +139,9 @@ def soil_moisture(granule: Granule, days: NDArray[np.int64]) -> Floats:
     """Wetness of bare soil on days of the year, (T,), 0 (dry) to 1: wet winters, drying after rain.
 
     It rains on half of the overcast days and some of the others, in summer as often as the domain's
-    rain has it; the top centimetres dry out within about a week, and in a dry summer further.
+    rain has it; the top centimetres dry out within about a week, and in a dry summer further. No
+    water balance is kept: a yearly course plus the latest rain, with weights, chances of rain and
+    days of drying that are chosen.
     """
     ample = min(granule.domain.summer_rain_mm / _SUMMER_RAIN_MM, 1.5) - 1
     memory = np.arange(8)
@@ -159,7 +162,10 @@ def soil_moisture(granule: Granule, days: NDArray[np.int64]) -> Floats:
 def clouds(window: Window, granule: Granule, day: int) -> tuple[Floats, Floats]:
     """Opacity of clouds, 0 to 1, and depth of their shadow, 0 to 1, over a window (H, W).
 
-    Shadows are the clouds' own shape, thrown away from the sun by the height of their base.
+    Clouds are sums of value noise above a level (after Perlin 1985). Shadows are the clouds' own
+    shape, thrown away from the sun by the height of their base: the geometry by which Zhu &
+    Woodcock (2012) match shadows to clouds. Opacities, sizes (50 to 520 m) and heights of the base
+    (700 to 3,000 m) are chosen.
     """
     skies, amounts = weather(granule, np.array([day]))
     sky, amount = Sky(int(skies[0])), float(amounts[0])

@@ -1,4 +1,8 @@
-"""Single crowns: trees and bushes on a jittered lattice."""
+"""Single crowns: trees and bushes on a jittered lattice.
+
+Worley 1996 ("A cellular texture basis function") gave the jittered grid. No published model of
+stands or crowns is followed: jitter, radii and the parabola from stem to edge are chosen.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,7 @@ def crowns(
     below the pixel's `density` (N,). Returns `inside` (N,), 1 at a stem falling to 0 at the crown's
     edge and outside, and `tone` (N,) in [0, 1), one number per crown.
 
+    A jittered grid of which the nearest site wins, after Worley (1996), but with rows of its own.
     Every row of sites is shifted by its own amount and the rows are bent, so that no lattice shows.
     Sites move by at most a quarter of a cell and crowns reach at most 0.7 of one, so that the two
     nearest sites of the two nearest rows are all that can cover a pixel.
