@@ -11,9 +11,9 @@ Both see the same windows; the baseline writes classes only, so the first row do
 made the same COG from an uncompressed raster in memory: no engine can do less.
 
 The shares are of the wall-clock time of those runs of ours: what they add up to beyond 100 % ran at
-the same time. "Write" is blocks and, in the end, the COG; "wait" is the network idle because
-reading or writing was not done. Their baseline is the whole, so a ratio is how often a share fits
-into it.
+the same time. "Transfer" is copying to a GPU and back, on a CPU next to nothing; "write" is blocks
+and, in the end, the COG; "wait" is the network idle because reading or writing was not done. Their
+baseline is the whole, so a ratio is how often a share fits into it.
 
 Seams: a network whose logits carry an error that grows towards the window's edge, as those of real
 ones do. Compared is how far a probability jumps from one column of pixels to the next, on average
@@ -53,7 +53,7 @@ from bocage.series import SeriesConfig
 from bocage.training.bundling import bundle_tasks
 
 SIDE_PX, LARGE_PX, TILE_PX, OVERLAP_PX, ROUNDS = 8192, 16384, 512, 128, 3
-SHARES = ("read", "prepare", "network", "blend", "write", "wait")
+SHARES = ("read", "prepare", "transfer", "network", "blend", "write", "wait")
 
 
 class Stub(nn.Module):

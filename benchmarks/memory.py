@@ -1,10 +1,10 @@
 """Peak memory of mapping at 1, 4 and 16 times an area, against the formula of the engine.
 
 Each map is made by a process of its own, with a stub network and blocks of 1024 pixels. "Ours" is
-how much the peak exceeds what the same process holds before it maps; the "baseline" of the first
-rows is the formula in `bocage.mapping.engine`, that of the last two the smallest area: a ratio of 1
-means that memory does not grow. What the allocator of glibc keeps of freed arrays, up to 256 MiB
-(`bocage.memory`), counts; the formula does not have it.
+how much the peak exceeds what the same process holds before it maps. Each area has a row against
+the formula in `bocage.mapping.engine`, which should be no less, and the larger two have one against
+the smallest: a ratio of 1 means that memory does not grow. What the allocator of glibc keeps of
+freed arrays, up to 256 MiB (`bocage.memory`), counts; the formula does not have it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ class Fresh(Stub):
 def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         found = {side_px: _measured(side_px, name) for side_px in SIDES_PX}
-    rows = [_row(f"map {s}×{s}: peak memory, of the formula", found[s]) for s in SIDES_PX]
     smallest = sorted(peak for peak, _ in found[SIDES_PX[0]])[ROUNDS // 2]
-    for side_px in SIDES_PX[1:]:
+    rows = []
+    for side_px, pairs in found.items():
         times = (side_px // SIDES_PX[0]) ** 2
-        pairs = [(peak, smallest) for peak, _ in found[side_px]]
-        rows.append(_row(f"{times} times the area: peak memory, of once", pairs))
+        area = f"{times} × the area, {side_px}×{side_px}"
+        rows.append(_row(f"{area}: peak memory, of the formula", pairs))
+        if times > 1:
+            once = [(peak, smallest) for peak, _ in pairs]
+            rows.append(_row(f"{area}: peak memory, of that of 1 ×", once))
     return rows
 
 

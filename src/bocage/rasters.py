@@ -86,7 +86,7 @@ def open_raster(path: Path | str) -> Iterator[DatasetReader]:
     local = Path(inside[1] if inside else location)
     is_local = not str(local).startswith(("/vsi", "http:/", "https:/", "s3:/"))
     if is_local and not local.is_file():
-        raise DataError(f"{path}: no such file. Check the path, or rebuild the index.")
+        raise DataError(f"{path}: no such file. Check the path: it may have been moved or deleted.")
     if is_local and local.stat().st_size < 1024:
         head = local.read_bytes()[:64]
         if head.startswith(b"version https://git-lfs"):

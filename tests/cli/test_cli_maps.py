@@ -181,6 +181,48 @@ def test_an_ensemble_on_the_command_line(
 
 
 @pytest.mark.parametrize(
+    ("interleave", "share", "failed"), [("pixel", 0.9, [*range(3, 9)]), ("band", 0.7, [*range(9)])]
+)
+def test_blocks_that_fail_are_listed(
+    tmp_path: Path,
+    photo: Path,
+    bocage: Callable[..., Any],
+    interleave: str,
+    share: float,
+    failed: list[int],
+) -> None:
+    """A file that has lost its end: the blocks fail whose windows see its last rows, or all where
+    the end is a whole band."""
+    torch.set_num_threads(1)
+    run, out, broken = network(tmp_path / "run", 0), tmp_path / "out", tmp_path / "broken.tif"
+    with rasterio.open(photo) as source:
+        profile = {**source.profile, "interleave": interleave, "photometric": "MINISBLACK"}
+        with rasterio.open(broken, "w", **profile) as target:
+            target.write(source.read())
+    content = broken.read_bytes()
+    broken.write_bytes(content[: int(share * len(content))])
+    words = (run, "--aerial", broken, "-o", out, "check_values=false", "block_px=512")
+    result = bocage("map", *words)
+    assert result.code == 1
+    said = " ".join(result.err.split())
+    stored = json.loads((out / "report.json").read_text())
+    assert [one["index"] for one in stored["failed"]] == failed
+    assert stored["exit_code"] == 1
+    for index in failed[:8]:
+        assert f"block {index}: {broken}" in said
+    if len(failed) < 9:
+        assert f"{len(failed)} blocks failed; see {out / 'report.json'} block 3" in said
+        with rasterio.open(out / "cover.tif") as dataset:
+            classes = dataset.read(1)
+        assert (classes[512:] == 255).all()
+        assert (classes[:512] != 255).all()
+    else:
+        assert f"error: no block of 9 could be mapped; see {out / 'report.json'} block 0" in said
+        assert "and 1 more" in said
+        assert not (out / "cover.tif").exists()
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--shard", "3/2"), "such as 2/8"),

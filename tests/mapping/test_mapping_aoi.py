@@ -141,10 +141,10 @@ def test_bounds_are_widened_to_whole_pixels_and_show_what_lies_beyond(tmp_path: 
     expected = np.full((126, 301), 255, np.uint8)
     expected[:, :250] = image[0, 25:151, 50:]
     np.testing.assert_array_equal(found, expected)
-    # What the first window sees beyond the map is the imagery there, no mirror.
+    # The first window begins where the whole's does, and sees the imagery before the map.
     first = network.calls[0]["images"]["AERIAL_RGBI"][0].numpy()
     lead = 8
-    np.testing.assert_array_equal(first[:, :lead, :lead], image[:, 25 - lead : 25, 50 - lead : 50])
+    np.testing.assert_array_equal(first[:, lead:, lead:], image[:, : 64 - lead, : 64 - lead])
 
 
 @pytest.mark.parametrize(

@@ -377,9 +377,18 @@ def test_when_no_block_succeeds_there_is_no_map(tmp_path: Path):
 
     path = write_raster(tmp_path / "a.tif", aerial(64, 64))
     out = tmp_path / "out"
-    with pytest.raises(DataError, match=r"no block of 1 could be mapped.*not finite for LC"):
+    said = r"no block of 1 could be mapped; see .*report.json\nblock 0: .*not finite for LC"
+    with pytest.raises(DataError, match=said):
         map_area(bundle(NotANumber()), [Source("aerial", path)], out)
     assert not (out / "cover.tif").exists()
+    stored = json.loads((out / "report.json").read_text())
+    assert (stored["maps"], stored["exit_code"]) == ({}, 1)
+    (failed,) = stored["failed"]
+    assert (failed["index"], failed["rows"], failed["cols"]) == (0, [0, 64], [0, 64])
+    assert "not finite for LC" in failed["reason"]
+    # The folder is no finished map: the same command goes on in it.
+    report = map_area(bundle(ByValue()), [Source("aerial", path)], out)
+    assert (report.exit_code, report.windows > 0) == (0, True)
 
 
 @pytest.mark.integration
@@ -443,13 +452,16 @@ def test_finest_sensor_sets_the_size_whatever_the_order(tmp_path: Path):
 
 
 @pytest.mark.integration
-def test_border_is_hardly_worse_than_the_interior(tmp_path: Path):
+@pytest.mark.parametrize("end", ["raster", "frame", "coast", "frame beside elevation"])
+def test_border_is_hardly_worse_than_the_interior(tmp_path: Path, end: str):
     """A network that averages noise away over its surroundings: within 16 pixels of the border it
-    errs at most 1.5 times as often as inside. With black around the raster it errs far more."""
+    errs at most 1.5 times as often as inside, whether the raster ends there or its data do, and
+    where another sensor goes on. With black around them it errs far more."""
 
     class Averaging(torch.nn.Module):
         def forward(self, **inputs):
-            return Output({"LC": scores(inputs["images"][RGBI][:, :1].float())}, {})
+            image = inputs["images"][RGBI][:, :1] * inputs["valid"][RGBI][:, None]
+            return Output({"LC": scores(image.float())}, {})
 
     def scores(image_B1HW):
         mean = torch.nn.functional.avg_pool2d(image_B1HW, 25, 1, 12)[:, 0]
@@ -460,22 +472,36 @@ def test_border_is_hardly_worse_than_the_interior(tmp_path: Path):
     field = torch.nn.functional.interpolate(coarse, size=(900, 900), mode="bicubic")[0, 0].numpy()
     truth = np.digitize(field, (-0.4, 0.4)).astype(np.uint8)
     noisy = 60.0 * (truth + 1) + rng.normal(scale=60, size=truth.shape)
-    image = np.clip(noisy, 0, 255).astype(np.uint8)[None].repeat(4, axis=0)
-    path = write_raster(tmp_path / "a.tif", image)
+    image = np.clip(noisy, 1, 255).astype(np.uint8)[None].repeat(4, axis=0)
+    there = np.ones_like(truth, bool)
+    if end == "coast":
+        y, x = np.indices(truth.shape) - 450
+        there = np.hypot(y, x) < 400 + 20 * np.sin(40 * np.arctan2(y, x))
+    margin = 40 if end.startswith("frame") else 0
+    truth, there, *bands = (np.pad(layer, margin) for layer in (truth, there, *image))
+    image = np.where(there, bands, 0).astype(np.uint8)
+    sources = [Source("aerial", write_raster(tmp_path / "a.tif", image, nodata=0))]
+    names = (RGBI,)
+    if end == "frame beside elevation":
+        dem = np.full((2, *truth.shape), 5, np.float32)
+        sources.append(Source("elevation", write_raster(tmp_path / "d.tif", dem)))
+        names = (RGBI, "DEM_ELEV")
     config = MapConfig(window_px=256, check_values=False)
-    map_area(
-        bundle(Averaging(), tasks=(task(count=3),)),
-        [Source("aerial", path)],
-        tmp_path / "o",
-        config,
-    )
-    near = np.ones_like(truth, bool)
-    near[16:-16, 16:-16] = False
+    made = bundle(Averaging(), names, tasks=(task(count=3),))
+    map_area(made, sources, tmp_path / "o", config)
+    inner = np.pad(there, 1)
+    for _ in range(16):
+        inner[1:-1, 1:-1] &= inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+    inner = inner[1:-1, 1:-1]
+    near = there & ~inner
 
     def ratio(found):
         wrong = found != truth
-        return wrong[near].mean() / wrong[~near].mean()
+        return wrong[near].mean() / wrong[inner].mean()
 
     black = scores(torch.from_numpy(image[None, :1]).float())[0].argmax(dim=0).numpy()
     assert ratio(black) > 2
-    assert ratio(read_map(tmp_path / "o" / "cover.tif")) < 1.5
+    found = read_map(tmp_path / "o" / "cover.tif")
+    assert ratio(found) < 1.5
+    if len(names) == 1:
+        np.testing.assert_array_equal(found == 255, ~there)

@@ -39,7 +39,7 @@ def test_the_plan_says_what_the_run_does(tmp_path: Path):
     assert 1 < said.read_bytes / (4 * 1100 * 600) < 1.5
     assert said.sample_px == 512 * 512
     assert list(said.seconds) == [
-        "start", "read", "prepare", "network", "blend", "write", "finish"
+        "start", "read", "prepare", "transfer", "network", "blend", "write", "finish"
     ]  # fmt: skip
     assert min(said.seconds.values()) > 0
     assert said.total_s == pytest.approx(sum(said.seconds.values()))

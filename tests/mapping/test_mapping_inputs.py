@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import rasterio
 from mapping_stubs import CRS, ORIGIN, ByValue, Moody, aerial, bundle, read_map, write_raster
+from rasterio.transform import from_origin
 
 from bocage.errors import ConfigError, DataError
 from bocage.imagery import Mosaic, Stack, files_of, inspect
 from bocage.mapping import MapConfig, Source, map_area
 from bocage.mapping.job import prepare
 from bocage.mapping.read import block_coverage, read_block
+from bocage.models import InputConfig
 
 pytestmark = pytest.mark.integration
 
@@ -389,6 +391,36 @@ def test_a_server_that_dies_costs_the_blocks_that_were_left(tmp_path: Path, site
         np.testing.assert_array_equal(found[rows], expected)
 
 
+def test_a_file_that_vanishes_costs_the_blocks_that_were_left(tmp_path: Path) -> None:
+    """And is found again, where it is put back."""
+    image = aerial(5 * 512, 256)
+    path = write_raster(tmp_path / "b.tif", image, tiled=True, blockxsize=128, blockysize=128)
+    away = tmp_path / "away.tif"
+
+    class Vanishing(ByValue):
+        def forward(self, **inputs):
+            if len(self.calls) == 6:
+                path.rename(away)
+            return super().forward(**inputs)
+
+    out = tmp_path / "out"
+    config = MapConfig(block_px=512, overlap_px=0, window_px=128, check_values=False)
+    report = map_area(bundle(Vanishing()), [Source("aerial", path)], out, config)
+    assert report.exit_code == 1
+    failed = {f.index for f in report.failed}
+    assert failed >= {3, 4}
+    assert 0 not in failed
+    for failure in report.failed:
+        assert "b.tif: no such file" in failure.reason
+        assert "moved or deleted" in failure.reason
+        assert "index" not in failure.reason
+    away.rename(path)
+    again = map_area(bundle(ByValue()), [Source("aerial", path)], out, config)
+    assert again.exit_code == 0
+    assert again.blocks_resumed == 5 - len(failed)
+    np.testing.assert_array_equal(read_map(out / "cover.tif"), image[0])
+
+
 def stac_item(name: str, when: str, assets: dict) -> dict:
     return {
         "type": "Feature", "stac_version": "1.0.0", "id": name, "geometry": None,
@@ -509,3 +541,49 @@ def test_items_of_two_zones_are_laid_over_each_other(tmp_path: Path) -> None:
     with rasterio.open(out / "cover.tif") as made:
         assert made.crs.to_epsg() == 2154
         assert made.res == (0.2, 0.2)
+
+
+@pytest.mark.parametrize("where", ["across", "west", "east"])
+@pytest.mark.parametrize("tiles", ["two", "world"])
+def test_degrees_go_on_behind_the_dateline(tmp_path: Path, where: str, tiles: str) -> None:
+    """Elevation in two tiles, one at 180 degrees east and one at 180 west, or in one file around
+    the Earth, under a map on either side or across: heights are longitudes beyond 180."""
+    step, count = 1 / 3600, 100
+    (tmp_path / "dem").mkdir()
+    for name, left, first in (("E179", 180 - count * step, -count), ("W180", -180.0, 0)):
+        beyond = np.arange(first, first + count) + 0.5
+        dem = np.broadcast_to(1000 + beyond, (2, 60, count)).astype(np.float32)
+        place = from_origin(left, 60 * step, step, step)
+        write_raster(tmp_path / "dem" / f"{name}.tif", dem, crs="EPSG:4326", transform=place)
+    source: Path = tmp_path / "dem"
+    if tiles == "world":
+        beyond = (np.arange(-648_000, 648_000, 3600) + 1800.0) % 1_296_000 - 648_000
+        dem = np.broadcast_to(1000 + beyond, (2, 2, 360)).astype(np.float32)
+        source = write_raster(
+            tmp_path / "world.tif", dem, crs="EPSG:4326", transform=from_origin(-180, 1, 1, 1)
+        )
+    # EPSG:3832 counts metres from 150 degrees east; an arc second is 30.92 of them.
+    second_m = 6_378_137 * np.pi / 180 / 3600
+    middle = 30 * 3600 * second_m + {"across": 0, "west": -900, "east": 900}[where]
+    pixel = 10.0
+    photo = write_raster(
+        tmp_path / "a.tif", aerial(40, 120), pixel, crs="EPSG:3832", origin=(middle - 600, 1200.0)
+    )
+    names = (InputConfig(modality=RGBI, resolution_m=pixel),
+             InputConfig(modality=DEM, resolution_m=pixel))  # fmt: skip
+    sources = [Source("aerial", photo), Source(DEM, source)]
+    job = prepare([bundle(None, names, output_m=pixel)], sources, MapConfig())
+    assert not [w for w in job.warnings if "covers only part" in w]
+    block = job.plan.blocks[0]
+    inputs = read_block(job.sensors, job.grids, job.plan, block, job.target)
+    window = inputs.cut(DEM, 0, 0, 40)
+    rows, cols = window[0], slice(window[1].start, window[1].start + 120)
+    assert DEM not in inputs.valid or inputs.valid[DEM][rows, cols].all()
+    east = middle - 600 + pixel * (np.arange(120) + 0.5) - 30 * 3600 * second_m
+    if tiles == "two":
+        expected, within = 1000 + east / second_m, 0.52
+    else:
+        expected, within = np.where(east < 0, -800, 2800), 1e-3
+    # Within half a pixel of the line there is its own side's last pixel, not a mean of both.
+    heights = inputs.images[DEM][0, rows, cols]
+    np.testing.assert_allclose(heights, np.broadcast_to(expected, heights.shape), atol=within)

@@ -1,12 +1,13 @@
 """The lattice and the blocks: every pixel once, weights that sum to one, mirrors in place."""
 
 import random
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bocage.errors import ConfigError
@@ -30,6 +31,61 @@ def lattices(draw: st.DrawFn) -> Lattice:
     window = unit * draw(st.integers(1, 12))
     overlap = unit * draw(st.integers(0, window // unit - 1))
     return make_lattice(window, unit, window, overlap)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    """Of a whole, or of a part that may reach beyond it; blocks beyond it are left out."""
+    lattice, block_px = draw(lattices()), draw(st.integers(8, 90))
+    height, width = whole_px = draw(st.integers(1, 150)), draw(st.integers(1, 150))
+    if draw(st.booleans()):
+        return Plan(height, width, lattice, block_px)
+    ends = [sorted(draw(st.sets(st.integers(-99, size + 99), min_size=2, max_size=2)))
+            for size in whole_px]  # fmt: skip
+    (top, bottom), (left, right) = ends
+    assume(top < height and bottom > 0 and left < width and right > 0)
+    plan = Plan(
+        bottom - top, right - left, lattice, block_px, origin=(top, left), whole_px=whole_px
+    )
+    beyond = [
+        b.index
+        for b in plan.blocks
+        if b.row0 >= height or b.row1 <= 0 or b.col0 >= width or b.col1 <= 0
+    ]
+    return replace(plan, left_out=frozenset(beyond))
+
+
+@pytest.mark.property
+@given(plans())
+@settings(max_examples=100, deadline=None)
+def test_a_parts_windows_are_the_wholes_and_the_halo_holds_them(plan):
+    """Whatever the part: all windows of the whole that touch a block, and no other."""
+    side = plan.lattice.window_px
+    rows, cols = (plan.lattice.starts(size) for size in plan.ground_px)
+    seen = np.zeros((plan.height, plan.width), int)
+    for block in plan.blocks:
+        touching = [
+            (row, col)
+            for row in rows
+            for col in cols
+            if row < block.row1 and row + side > block.row0
+            and col < block.col1 and col + side > block.col0
+        ]  # fmt: skip
+        assert plan.windows(block) == touching
+        assert touching
+        top, bottom, left, right = plan.halo(block)
+        assert top <= min(block.row0, touching[0][0])
+        assert left <= min(block.col0, touching[0][1])
+        assert bottom >= max(block.row1, touching[-1][0] + side)
+        assert right >= max(block.col1, touching[-1][1] + side)
+        assert (top - rows[0]) % plan.lattice.stride_px == 0
+        assert (left - cols[0]) % plan.lattice.stride_px == 0
+        placed = plan.on_map(block)
+        assert placed.row0 % plan.block_px == placed.col0 % plan.block_px == 0
+        seen[placed.row0 : placed.row1, placed.col0 : placed.col1] += 1
+    assert seen.max() == 1
+    (top, left), (height, width) = plan.origin, plan.ground_px
+    assert (seen[max(0, -top) : height - top, max(0, -left) : width - left] == 1).all()
 
 
 @pytest.mark.property
@@ -242,12 +298,12 @@ def test_memory_by_hand():
 
 
 @pytest.mark.property
-@given(lattices(), st.integers(1, 150), st.integers(1, 150), st.integers(8, 90), st.data())
+@given(plans(), st.data())
 @settings(max_examples=60, deadline=None)
-def test_all_amounts_are_the_sum_over_blocks(lattice, height, width, block_px, data):
-    count = len(Plan(height, width, lattice, block_px).blocks)
-    left_out = frozenset(data.draw(st.sets(st.integers(0, count - 1), max_size=count)))
-    plan = Plan(height, width, lattice, block_px, left_out)
+def test_all_amounts_are_the_sum_over_blocks(plan, data):
+    indices = [block.index for block in plan.blocks]
+    left_out = data.draw(st.sets(st.sampled_from(indices)))
+    plan = replace(plan, left_out=plan.left_out | left_out)
     pixels = halo_px = windows = 0
     for block in plan.blocks:
         top, bottom, left, right = plan.halo(block)
@@ -255,6 +311,8 @@ def test_all_amounts_are_the_sum_over_blocks(lattice, height, width, block_px, d
         halo_px += (bottom - top) * (right - left)
         windows += len(plan.windows(block))
         assert plan.amounts(block).windows == len(plan.windows(block))
+        needs = Footprint(0, 1, 0, 0, -2).total_bytes(plan.lattice, *block.shape)
+        assert 2 * (bottom - top) * (right - left) <= needs
     assert plan.amounts() == (pixels, halo_px, windows)
 
 

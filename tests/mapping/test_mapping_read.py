@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from mapping_stubs import CRS, ORIGIN, aerial, bundle, write_raster
+import torch
+from mapping_stubs import CRS, ORIGIN, Output, aerial, bundle, write_raster
 from rasterio.transform import from_origin
 from rasterio.warp import transform as transform_points
 
-from bocage.mapping import MapConfig, Source
+from bocage.mapping import MapConfig, Source, map_area
 from bocage.mapping.job import prepare
 from bocage.mapping.predict import network_inputs, window_inputs
 from bocage.mapping.read import read_block
@@ -305,3 +306,57 @@ def test_sentinel_grid_hangs_on_the_photograph(tmp_path: Path):
     window = window_inputs(inputs, 256, 512, 512, SeriesConfig())
     expected = np.pad(values[0], ((0, 10), (0, 10)), mode="symmetric")[5:15, 10:20]
     np.testing.assert_array_equal(window.series[S2].values[0, 0], expected)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("composite", "west", "east"),
+    [
+        ("none", [(2, 1), (12, 1001), (35, 3001)], [(2, 1), (12, 1001), (20, 2001), (35, 3001)]),
+        ("monthly", [(7, 501), (35, 3001)], [(11, 1001), (35, 3001)]),
+        ("semi-monthly", [(7, 501), (35, 3001)], [(7, 501), (20, 2001), (35, 3001)]),
+    ],
+)
+def test_composites_are_made_window_by_window(tmp_path: Path, composite, west, east):
+    """Of the dates that are clear there: in the west 20 March is cloudy. Days count in March."""
+    cloud = np.zeros((4, 10, 20))
+    cloud[2, :, :10] = 80
+    photo = write_raster(tmp_path / "a.tif", aerial(512, 1024))
+    source = make_series(tmp_path, cloud)
+    assert source.dates is not None
+    source.dates.write_text("20210302\n20210312\n20210320\n20210404")
+    seen: dict[int, list[tuple[int, int]]] = {}
+
+    class Recording(torch.nn.Module):
+        def forward(self, **inputs):
+            days, blue = inputs["days"][S2][0], inputs["series"][S2][0, :, 0].flatten(1)
+            assert (blue == blue[:, :1]).all()
+            march = days + 76  # its first is 75 days before 15 May
+            seen[len(seen)] = list(zip(march.tolist(), blue[:, 0].tolist(), strict=True))
+            return Output({"LC": torch.zeros(1, 4, *inputs["output_hw"])}, {})
+
+    made = bundle(Recording(), (RGBI, S2))
+    series = SeriesConfig(composite=composite)
+    made = made._replace(meta=made.meta.model_copy(update={"series": series}))
+    map_area(made, [Source("aerial", photo), source], tmp_path / "out", MapConfig(overlap_px=0))
+    assert seen == {0: west, 1: east}
+
+
+@pytest.mark.unit
+def test_clouds_on_another_grid_are_those_of_the_nearest_pixel(tmp_path: Path):
+    """20 m and shifted, as Sen2Cor writes them: probabilities are never mixed."""
+    size, shift = 20.0, (-47.0, 33.0)
+    photo = write_raster(tmp_path / "a.tif", aerial(512, 1024))
+    source = make_series(tmp_path, np.zeros((3, 10, 20)))
+    mask = np.random.default_rng(0).choice([0, 3, 40, 100], (3, 2, 14, 18)).astype(np.uint16)
+    origin = (ORIGIN[0] + shift[0], ORIGIN[1] + shift[1])
+    write_raster(tmp_path / "mask.tif", mask.reshape(-1, 14, 18), size, origin=origin)
+    job, inputs = whole([Source("aerial", photo), source], (RGBI, S2))
+    rows, cols = inside(job, inputs, S2)
+    found = inputs.series[S2].snow_cloud[..., rows, cols]
+    assert found.shape == (3, 2, 10, 20)
+    own_rows = ((np.arange(10) + 0.5) * 10.24 + shift[1]) // size
+    own_cols = ((np.arange(20) + 0.5) * 10.24 - shift[0]) // size
+    expected = mask[:, :, own_rows.astype(int)][..., own_cols.astype(int)]
+    np.testing.assert_array_equal(found, expected)
+    assert set(np.unique(found)) == {0, 3, 40, 100}

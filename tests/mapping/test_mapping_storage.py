@@ -16,7 +16,7 @@ from mapping_stubs import ORIGIN, ByValue, aerial, bundle, read_map, write_raste
 from object_store import BREAKS, BY_FOLDER, CLOSED, PRIVATE, ObjectStore
 
 from bocage.errors import ConfigError, DataError
-from bocage.imagery import inspect
+from bocage.imagery import inspect, storage
 from bocage.imagery.locate import ManyTiles, OneRaster, locate
 from bocage.imagery.mosaic import Mosaic
 from bocage.mapping import MapConfig, Source, map_area
@@ -174,10 +174,37 @@ def test_prefixes_and_patterns_of_odd_names(buckets, store, path: str, expected:
     assert locate("s3://my.bucket") == ManyTiles(("/vsis3/my.bucket/a.tif",))
 
 
-def test_one_raster_is_not_listed(monkeypatch) -> None:
+SYSTEMS = {"s3": "/vsis3", "gs": "/vsigs", "az": "/vsiaz"}
+
+
+@pytest.mark.parametrize("scheme", SYSTEMS)
+def test_one_raster_is_not_listed(monkeypatch, scheme: str) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     for name in ("a.tif", "release-1.0/a.vrt", "a.b/c.jp2"):
-        assert locate(f"s3://imagery/{name}") == OneRaster(f"/vsis3/imagery/{name}")
+        place = f"{SYSTEMS[scheme]}/imagery/{name}"
+        assert locate(f"{scheme}://imagery/{name}") == OneRaster(place)
+
+
+@pytest.mark.parametrize("scheme", SYSTEMS)
+def test_every_kind_of_storage_is_listed(monkeypatch, scheme: str) -> None:
+    from obstore.store import MemoryStore
+
+    kept, asked = MemoryStore(), []
+    for name in ("tiles/b.tif", "tiles/a.TIF", "tiles/east/c.jp2", "tiles/a.txt", "other/d.tif"):
+        kept.put(name, b"II")
+
+    def connect(address: str) -> MemoryStore:
+        asked.append(address)
+        return kept
+
+    monkeypatch.setattr(storage, "connect", connect)
+    below = f"{SYSTEMS[scheme]}/imagery/tiles/"
+    every = ManyTiles((f"{below}a.TIF", f"{below}b.tif", f"{below}east/c.jp2"))
+    assert locate(f"{scheme}://imagery/tiles/") == every
+    assert locate(f"{scheme}://imagery/**/c.*") == ManyTiles((f"{below}east/c.jp2",))
+    with pytest.raises(DataError, match="no object matches this pattern"):
+        locate(f"{scheme}://imagery/tiles/z*.tif")
+    assert asked == [f"{scheme}://imagery"] * 3
 
 
 def test_folders_that_do_not_match_are_not_listed(buckets, store) -> None:

@@ -151,9 +151,7 @@ def show(report: MapReport, output: Path) -> int:
         typer.echo(file)
     if report.failed:
         where = f"; see {output / 'report.json'}" if report.maps else ""
-        typer.echo(f"{len(report.failed)} blocks failed{where}", err=True)
-        for failure in report.failed[:8]:
-            typer.echo(f"block {failure.index}: {failure.reason}", err=True)
+        typer.echo(f"{len(report.failed)} blocks failed{where}\n{report.complaint}", err=True)
     return report.exit_code
 
 

@@ -5,7 +5,7 @@ align, resample and find holes alike.
 """
 
 from bocage.imagery.area import Area, read_area
-from bocage.imagery.grids import approximate_resolution_m, bounds_in
+from bocage.imagery.grids import approximate_resolution_m, bounds_in, goes_around
 from bocage.imagery.headers import BrokenTileError, MissingTiles, RasterFile
 from bocage.imagery.locate import absolute
 from bocage.imagery.mosaic import Layers, Mosaic, Raster, Stack, declares_holes, files_of
@@ -54,6 +54,7 @@ __all__ = [
     "declares_holes",
     "doubts",
     "files_of",
+    "goes_around",
     "inspect",
     "lay_target",
     "offset_doubt",

@@ -14,6 +14,8 @@ Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
 
 _METRES_PER_DEGREE = 111_320.0
+_HALF_TURN = 180.0
+"""Degrees from Greenwich to the dateline."""
 
 
 def bounds_in(bounds: Bounds, crs: CRS, other: CRS) -> Bounds | None:
@@ -30,6 +32,22 @@ def bounds_in(bounds: Bounds, crs: CRS, other: CRS) -> Bounds | None:
         right += 360.0
     sound = np.isfinite(moved).all() and left <= right and bottom <= top
     return (left, bottom, right, top) if sound else None
+
+
+def spans_dateline(grid: Grid, crs: CRS | None) -> bool:
+    """Whether the 180th meridian lies in the grid, and breaks the geographic `crs` there."""
+    if grid.crs is None or crs is None or not crs.is_geographic:
+        return False
+    seen = bounds_in(grid.bounds, grid.crs, crs)
+    return seen is not None and seen[2] > _HALF_TURN
+
+
+def goes_around(grid: Grid) -> bool:
+    """Whether a grid in degrees holds both sides of the 180th meridian, to half a pixel."""
+    left, _, right, _ = grid.bounds
+    slack = grid.resolution[0] / 2
+    geographic = grid.crs is not None and grid.crs.is_geographic
+    return geographic and left <= slack - _HALF_TURN and right >= _HALF_TURN - slack
 
 
 def approximate_resolution_m(grid: Grid) -> float:

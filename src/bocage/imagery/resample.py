@@ -21,7 +21,7 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from bocage.errors import DataError
-from bocage.imagery.grids import bounds_in
+from bocage.imagery.grids import bounds_in, spans_dateline
 from bocage.imagery.headers import RasterFile
 from bocage.imagery.mosaic import ALIGNED_PX, Layers, Mosaic, Raster, Stack
 from bocage.imagery.pixels import Found, Reading, read_pixels
@@ -31,7 +31,8 @@ _WARP_BYTES = 256 * 2**20
 """Source numbers held at once while resampling."""
 _MOST_WARP_BYTES = 4 * _WARP_BYTES
 """More than this for one strip is no resampling: a map over a pole sees whole parallels."""
-
+_TURN = Affine.translation(360.0, 0.0)
+"""Once around the Earth, for coordinates in degrees."""
 
 Range = tuple[int, int]
 
@@ -76,7 +77,15 @@ def read_raster(
     offset = _aligned_offset(raster.grid, grid)
     if offset is not None:
         return _read_aligned(raster, offset, rows, cols, reading, found)
-    return _read_warped(raster, grid, rows, cols, reading, found)
+    values, valid = _read_warped(raster, grid, rows, cols, reading, found)
+    if valid is not None and spans_dateline(grid.reference, raster.grid.crs):
+        # Its columns begin anew at 180 degrees: once more, as they go on behind it.
+        east = replace(raster.grid, transform=_TURN @ raster.grid.transform)
+        behind, there = _read_warped(replace(raster, grid=east), grid, rows, cols, reading, found)
+        new = ~valid if there is None else ~valid & there
+        np.copyto(values, behind, where=new[:, None])
+        valid |= new
+    return values, None if valid is None or valid.all() else valid
 
 
 def _read_stack(

@@ -22,10 +22,6 @@ _SNAP_PX = 1e-6
 """Bounds that miss a pixel's edge by less than this, in pixels, are on it."""
 
 
-_LOOKED_AT_PX = 2**22
-"""Areas of up to so many pixels are looked at for one that is inside."""
-
-
 @dataclass(frozen=True)
 class Wanted:
     """What of the grid is asked for; all None: the finest sensor's own.
@@ -49,45 +45,71 @@ class Extent:
     col0: int
     col1: int
 
+    @property
+    def rows(self) -> tuple[int, int]:
+        """First row, and the one behind the last."""
+        return self.row0, self.row1
+
+    @property
+    def cols(self) -> tuple[int, int]:
+        """First column, and the one behind the last."""
+        return self.col0, self.col1
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no pixel."""
+        return self.row0 >= self.row1 or self.col0 >= self.col1
+
+    def common(self, other: Extent) -> Extent:
+        """What lies in both; `empty` where nothing does."""
+        return Extent(
+            max(self.row0, other.row0), min(self.row1, other.row1),
+            max(self.col0, other.col0), min(self.col1, other.col1),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Target:
-    """The grid of the map.
+    """The map's `grid`, and the `whole` that it is a part of: all ground of the finest sensor.
 
-    `reference` is the sensor that decided it, its raster's grid replaced by the map's. `imagery` is
-    the rectangle of that sensor's ground in pixels of the grid: what lies beyond is not known and
-    may be mirrored; `whole` is its grid, of which the map may be a part. `area` is what of the grid
-    is wanted, None: all.
+    `reference` is that sensor, its raster's grid replaced by the map's. `place` is the map's
+    rectangle in pixels of the whole, which it may reach beyond: there nothing is wanted. `area` is
+    what else bounds the wanted ground, None: nothing.
     """
 
     grid: Grid
     reference: Sensor
-    imagery: Extent
     whole: Grid
+    place: Extent
     area: Area | None
 
     def wanted(self, rows: tuple[int, int], cols: tuple[int, int]) -> NDArray[np.bool_] | None:
-        """Pixels of a rectangle of the map that are wanted, (H, W); None where all are.
-
-        The same for every map of a part of the same whole.
-        """
-        if self.area is None:
+        """Pixels of a rectangle of the whole that are wanted, (H, W); None where all are."""
+        if self.area is not None:  # a map of an area ends with the whole
+            return self.area.mask(self.whole, rows, cols)
+        here = Extent(*rows, *cols)
+        inside = here.common(_all_of(self.whole))
+        if inside == here:
             return None
-        down, across = self.imagery.row0, self.imagery.col0
-        return self.area.mask(
-            self.whole, (rows[0] - down, rows[1] - down), (cols[0] - across, cols[1] - across)
-        )
+        mask_HW = np.zeros((rows[1] - rows[0], cols[1] - cols[0]), dtype=bool)
+        if not inside.empty:
+            down = slice(inside.row0 - rows[0], inside.row1 - rows[0])
+            mask_HW[down, inside.col0 - cols[0] : inside.col1 - cols[0]] = True
+        return mask_HW
+
+    def wants(self, rows: tuple[int, int], cols: tuple[int, int]) -> bool:
+        """Whether a rectangle of the whole has a pixel that is wanted."""
+        if self.area is not None:
+            return self.area.has_pixel(self.whole, rows, cols)
+        return not Extent(*rows, *cols).common(_all_of(self.whole)).empty
 
 
-def lay_target(
-    sensors: Sequence[Sensor], output_resolution_m: float, wanted: Wanted, step_px: int
-) -> Target:
+def lay_target(sensors: Sequence[Sensor], output_resolution_m: float, wanted: Wanted) -> Target:
     """The grid that `wanted` asks for, over the ground of the finest sensor.
 
     Without CRS and resolution it has the finest sensor's own pixels. Bounds are widened to whole
     pixels, and are the map's bounds even where imagery ends before them. An area crops the grid to
-    the imagery of its polygons, beginning on a multiple of `step_px` pixels of the whole: windows
-    laid every `step_px` pixels then are the whole's, and so is the result.
+    the pixels that its polygons' bounds touch, of the imagery and of the bounds.
 
     Raises:
         ConfigError: a CRS, resolution or bounds that cannot be, or that leave nothing.
@@ -102,20 +124,23 @@ def lay_target(
         whole = _other_grid(reference, output_resolution_m, wanted)
     assert whole.crs is not None
     area = None if wanted.aoi is None else read_area(wanted.aoi, whole.crs)
-    place = Extent(0, whole.height, 0, whole.width)
+    place = _all_of(whole)
     if wanted.bounds is not None:
         place = _bounds_place(whole, wanted.bounds, reference.raster.path)
     if area is not None:
-        place = _area_place(whole, place, area, step_px, reference.raster.path)
+        place = _area_place(whole, place, area, reference.raster.path)
     grid = Grid(
         whole.crs,
         whole.transform @ Affine.translation(place.col0, place.row0),
         place.col1 - place.col0,
         place.row1 - place.row0,
     )
-    imagery = Extent(-place.row0, whole.height - place.row0, -place.col0, whole.width - place.col0)
     anchor = replace(reference, raster=replace(reference.raster, grid=grid))
-    return Target(grid, anchor, imagery, whole, area)
+    return Target(grid, anchor, whole, place, area)
+
+
+def _all_of(grid: Grid) -> Extent:
+    return Extent(0, grid.height, 0, grid.width)
 
 
 def _other_grid(reference: Sensor, output_m: float, wanted: Wanted) -> Grid:
@@ -185,7 +210,7 @@ def _bounds_place(whole: Grid, bounds: Bounds, path: str) -> Extent:
             f"{describe_crs(whole.crs)}."
         )
     place = _pixels(whole, bounds)
-    if not _meets(place, whole):
+    if place.common(_all_of(whole)).empty:
         raise ConfigError(
             f"bounds={say_bounds(bounds)}: none of the imagery lies there. {path} has bounds "
             f"{say_bounds(whole.bounds)} in {describe_crs(whole.crs)}."
@@ -193,43 +218,24 @@ def _bounds_place(whole: Grid, bounds: Bounds, path: str) -> Extent:
     return place
 
 
-def _area_place(whole: Grid, place: Extent, area: Area, step_px: int, path: str) -> Extent:
-    found = _pixels(whole, area.bounds)
-    limits = Extent(
-        max(place.row0, 0), min(place.row1, whole.height),
-        max(place.col0, 0), min(place.col1, whole.width),
-    )  # fmt: skip
-    rows = max(found.row0, limits.row0), min(found.row1, limits.row1)
-    cols = max(found.col0, limits.col0), min(found.col1, limits.col1)
-    inside = rows[0] < rows[1] and cols[0] < cols[1] and area.touches(whole, rows, cols)
-    if not inside and (limits.row0, limits.row1, limits.col0, limits.col1) != (
-        0, whole.height, 0, whole.width,
-    ):  # fmt: skip
-        in_all = (0, whole.height), (0, whole.width)
-        if area.touches(whole, *in_all):
+def _area_place(whole: Grid, place: Extent, area: Area, path: str) -> Extent:
+    ground = _all_of(whole)
+    limits = place.common(ground)
+    found = _pixels(whole, area.bounds).common(limits)
+    if found.empty or not area.touches(whole, found.rows, found.cols):
+        if limits != ground and area.touches(whole, ground.rows, ground.cols):
             raise ConfigError(
                 f"{area.path}: none of the area is within bounds=…, which the map is to have. "
                 "Leave one of them out, or make them meet."
             )
-    if not inside:
         raise DataError(
             f"{area.path}: bounds {say_bounds(area.bounds)} in {describe_crs(whole.crs)}, where "
             f"{path} has {say_bounds(whole.bounds)}: none of the area is in the imagery. Check "
             "that both state their true CRS."
         )
-    small = (rows[1] - rows[0]) * (cols[1] - cols[0]) <= _LOOKED_AT_PX
-    if small and (mask := area.mask(whole, rows, cols)) is not None and not mask.any():
+    if not area.has_pixel(whole, found.rows, found.cols):
         raise ConfigError(
             f"{area.path}: no pixel has its centre in the area, whose bounds are "
             f"{say_bounds(area.bounds)} in {describe_crs(whole.crs)}. Widen it."
         )
-    return Extent(
-        max(limits.row0, rows[0] // step_px * step_px), rows[1],
-        max(limits.col0, cols[0] // step_px * step_px), cols[1],
-    )  # fmt: skip
-
-
-def _meets(place: Extent, grid: Grid) -> bool:
-    return (
-        place.row0 < grid.height and place.row1 > 0 and place.col0 < grid.width and place.col1 > 0
-    )
+    return found

@@ -116,6 +116,11 @@ class Blender:
         self._last_row, self._last_col = self._cell(block.row1 - 1), self._cell(block.col1 - 1)
         self._next = (self._cell(block.row0) - before, self._first_col)
 
+    def drop(self) -> None:
+        """Give up the block that was started, and what is held of it."""
+        self._hidden = None
+        self._layers, self._broken, self._rows = {}, {}, []
+
     def add(self, row: int, col: int, logits_KSS: Window) -> None:
         """Add the window that starts at (row, col) of the raster, logits of all classes per task.
 
@@ -128,11 +133,10 @@ class Blender:
         assert self._next == place, "windows must come in reading order"
         self._advance({name: _dense(logits) for name, logits in logits_KSS.items()})
 
-    def finish(self) -> dict[str, TaskResult]:
-        """The block: per task the class with the largest mean logit, and what was asked for.
+    def complete(self) -> None:
+        """Blend what is left of the block.
 
-        Pixels without data or without any window are 255. Raises `DataError` when the network
-        gave numbers that are not finite.
+        Raises `DataError` when the network gave numbers that are not finite.
         """
         while self._next[0] <= self._last_row:
             self._advance(None)
@@ -143,7 +147,16 @@ class Blender:
                     f"the network gave numbers that are not finite for {name}. Check the "
                     "inputs for extreme values, and try precision=float32."
                 )
+
+    def fetch(self) -> dict[str, TaskResult]:
+        """The complete block: per task the class with the largest mean logit, and what was asked
+        for. Pixels without data or without any window are 255."""
         return {name: TaskResult.of(layers) for name, layers in self._layers.items()}
+
+    def finish(self) -> dict[str, TaskResult]:
+        """`complete` and `fetch` at once."""
+        self.complete()
+        return self.fetch()
 
     def _cell(self, position: int) -> int:
         return (position + self._lattice.lead_px) // self._lattice.stride_px

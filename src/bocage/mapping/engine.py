@@ -12,10 +12,11 @@ of C bands of m bytes and a mask of holes, on pixels of r map pixels; a snow and
 sensor's part, held twice while it is read. Of windows, whose logits are kept whole (on a GPU in its
 memory), q - 1 rows and q windows are held, where q = ⌈w / s⌉ rows reach a pixel; L bytes per pixel
 are written, held of this block with what is wanted of it and of the one before, and of one band as
-it is written with its overviews; GDAL keeps tiles. A
-sensor that has to be resampled needs up to 256 MiB more while it is read, and a batch of more than
-one window the logits of the others; glibc may keep 100 MB of what was freed. Unless it is given, b
-is the largest of 512 to 4096 for which all this but the last two terms stays within 4 GiB.
+it is written with its overviews; GDAL keeps tiles. A sensor that has to be resampled needs up to
+256 MiB more while it is read, a window in which data end 24 w² and a copy of what it shows, a batch
+of several windows their inputs twice, their logits, and 2 b² for each of up to three blocks that
+wait for it to fill; glibc may keep 100 MB of what was freed. Unless it is given, b is the largest
+of 512 to 4096 for which all this but the last two terms stays within 4 GiB.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bocage.cluster import Engine, check_engine, ray_cluster
-from bocage.errors import ConfigError, DataError
+from bocage.errors import ConfigError
 from bocage.imagery import Source
 from bocage.mapping.backends import choose_backend
 from bocage.mapping.config import MapConfig
@@ -75,7 +76,7 @@ def map_area(
 
     A block that fails twice does not end the run: it is nodata in the map, listed in the report,
     and computed again when the run is repeated. Only when no block at all succeeds there is no
-    map, but the first block's `DataError`.
+    map, but the report, and a `DataError` that tells what failed.
 
     Args:
         bundle: Network and what it was trained on; several are an ensemble.
@@ -145,8 +146,6 @@ def map_area(
     work.declare(share or (1, 1), told.to_json())
     if share is not None:
         return make_report(work, {}, [told], blocks)
-    if blocks and len(failed) == len(blocks):
-        raise DataError(f"no block of {len(blocks)} could be mapped. The first: {failed[0].reason}")
     return finish_map(work, [told])
 
 

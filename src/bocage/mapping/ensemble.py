@@ -13,15 +13,11 @@ import torch
 from torch import Tensor
 
 from bocage.errors import ConfigError
-from bocage.mapping.predict import Predictor, to_device
+from bocage.mapping.predict import SPATIAL, Predictor, to_device
 from bocage.modalities import get_modality
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
-
-_SPATIAL = ("images", "valid", "series", "series_valid")
-"""What is turned, and large: it goes to the device once, however many answers it gets. Which
-sensors are there stays on the processor: looking at it there makes nobody wait for the device."""
 
 
 def check_members(bundles: Sequence[Bundle], given: Sequence[str]) -> None:
@@ -85,7 +81,7 @@ class EnsemblePredictor:
     def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """Logits (B, K, S, S) per task."""
         total = _Mean()
-        inputs = to_device(inputs, self.device, _SPATIAL)
+        inputs = to_device(inputs, self.device, SPATIAL)
         for predictor, names in self._members:
             seen = {
                 key: {n: t for n, t in part.items() if n in names}
@@ -110,12 +106,12 @@ class D4Predictor:
     def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """Logits (B, K, S, S) per task."""
         total = _Mean()
-        inputs = to_device(inputs, self.device, _SPATIAL)
+        inputs = to_device(inputs, self.device, SPATIAL)
         for turns in range(4):
             for mirrored in (False, True):
                 seen = {
                     key: {name: _turn(t, turns, mirrored) for name, t in part.items()}
-                    if key in _SPATIAL
+                    if key in SPATIAL
                     else part
                     for key, part in inputs.items()
                 }

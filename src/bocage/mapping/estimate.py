@@ -38,9 +38,9 @@ class Estimate:
     Windows and pixels are those of all blocks: less is done where there is no data. Bytes are of
     pixels, before compression. `seconds` per stage are scaled from a sample that was read,
     predicted, blended, written and, as `finish`, made a Cloud-Optimised GeoTIFF: reading by the
-    pixels read, the network by windows, the rest by pixels of the map. `total_s` assumes that a CPU
-    does one after the other, and that beside a GPU reading and writing hide behind the network;
-    finishing comes at the end, when all blocks are there.
+    pixels read, `prepare`, `transfer` and `network` by windows, the rest by pixels of the map.
+    `total_s` assumes that a CPU does one after the other, and that beside a GPU reading and writing
+    hide behind the network; finishing comes at the end, when all blocks are there.
     """
 
     blocks: int
@@ -102,12 +102,13 @@ def estimate_map(
         "start": worker.clock.seconds["start"],
         "read": spent["read"] * whole.halo_px / once.halo_px,
         "prepare": spent["prepare"] * by_windows,
+        "transfer": spent["transfer"] * by_windows,
         "network": spent["network"] * by_windows,
         "blend": spent["blend"] * by_pixels,
         "write": spent["write"] * by_pixels,
         "finish": spent["finish"] * by_pixels,
     }
-    compute_s = seconds["prepare"] + seconds["network"] + seconds["blend"]
+    compute_s = sum(seconds[stage] for stage in ("prepare", "transfer", "network", "blend"))
     beside = (seconds["read"], compute_s, seconds["write"])
     on_cpu = worker.clock.device.type == "cpu"
     resolution_m = job.target.grid.resolution
@@ -151,16 +152,29 @@ def _measure(worker: Worker, plan: Plan) -> tuple[Block, dict[str, float]]:
 def _sample(plan: Plan, block: Block) -> Block:
     """The middle of a block: two windows or more to a side, in whole steps, where there is room."""
     side_px = min(plan.block_px, BLOCK_STEP_PX * -(-2 * plan.lattice.window_px // BLOCK_STEP_PX))
-    height, width = min(side_px, plan.height), min(side_px, plan.width)
-    row = max(0, min((block.row0 + block.row1 - height) // 2, plan.height - height))
-    col = max(0, min((block.col0 + block.col1 - width) // 2, plan.width - width))
-    return Block(block.index, row, row + height, col, col + width)
+    middles = (block.row0 + block.row1) // 2, (block.col0 + block.col1) // 2
+    rows, cols = (
+        _around(*axis, side_px)
+        for axis in zip(
+            middles, plan.origin, (plan.height, plan.width), plan.ground_px, strict=True
+        )
+    )
+    return Block(block.index, *rows, *cols)
+
+
+def _around(middle: int, first: int, size_px: int, ground_px: int, side_px: int) -> tuple[int, int]:
+    """So many pixels around one, at most, of a map's [first, first + size) with some of the
+    whole's `ground_px`."""
+    side_px = min(side_px, size_px)
+    inside = max(max(first, 0), min(middle, first + size_px - 1, ground_px - 1))
+    start = max(first, min(inside - side_px // 2, first + size_px - side_px))
+    return start, start + side_px
 
 
 def _finish(job: Job, work: Workspace, sample: Block) -> float:
     """Seconds that it takes to make the sample's files a map of their own."""
     height, width = sample.shape
-    origin = job.target.grid.transform @ Affine.translation(sample.col0, sample.row0)
+    origin = job.target.whole.transform @ Affine.translation(sample.col0, sample.row0)
     grid = replace(job.target.grid, transform=origin, height=height, width=width)
     alone = Block(0, 0, height, 0, width)
     began = time.perf_counter()

@@ -27,7 +27,7 @@ from bocage.mapping.plan import Block, Lattice, Plan
 from bocage.mapping.report import STAGES, FailedBlock, MapReport, versions
 from bocage.mapping.stac import write_item
 from bocage.mapping.styles import style_file, write_share_style
-from bocage.mapping.workspace import Workspace
+from bocage.mapping.workspace import REPORT, Workspace
 from bocage.mapping.write import is_whole, write_cog
 from bocage.nomenclatures.qgis import class_style
 from bocage.rasters import Grid
@@ -74,6 +74,8 @@ def product_of(
         "lattice": dataclasses.asdict(plan.lattice),
         "block_px": plan.block_px,
         "left_out": sorted(plan.left_out),
+        "origin": plan.origin,
+        "whole_px": plan.ground_px,
         "layers": [layer.to_json() for layer in job.layers],
         "reference": job.reference.raster.path,
         "absent_inputs": list(job.absent),
@@ -114,7 +116,8 @@ def merge_shares(out: Path, partial: bool = False) -> MapReport:
 def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> MapReport:
     """Write the files and the report of what is complete; blocks are removed if all are.
 
-    `alone` says that no share may still be at work.
+    `alone` says that no share may still be at work. Where no block is complete there is a report
+    only, and a `DataError` that tells what failed.
     """
     began = time.perf_counter()
     product = work.product
@@ -122,9 +125,17 @@ def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> Map
     layers = [Layer.from_json(layer) for layer in product["layers"]]
     if alone:
         work.clear_leftovers([layer.stem for layer in layers])
-    complete = [block for block in plan.blocks if work.is_complete(block)]
+    blocks = [plan.on_map(block) for block in plan.blocks]
+    complete = [block for block in blocks if work.is_complete(block)]
     if not complete:
-        raise DataError(f"{work.out}: no block is complete, so there is no map to finish.")
+        if not plan.blocks:
+            raise DataError(f"{work.out}: no block is to be mapped, so there is no map to finish.")
+        report = make_report(work, {}, told, plan.blocks)
+        work.finish(report)
+        raise DataError(
+            f"no block of {report.blocks} could be mapped; see {work.out / REPORT}\n"
+            f"{report.complaint}"
+        )
     maps: dict[str, str] = {}
     for layer in layers:
         target = work.map_file(layer.stem)
@@ -180,13 +191,15 @@ def make_report(
     grid, plan = _grid(product), _plan(product)
     assert grid.crs is not None
     pixel_km2 = grid.resolution[0] * grid.resolution[1] / 1e6
-    reasons = {failure.index: failure for one in told for failure in one.failed}
+    reasons = {failure.index: failure.reason for one in told for failure in one.failed}
+    blocks = [plan.on_map(block) for block in blocks]
     complete = [block for block in blocks if work.is_complete(block)]
     done = {block.index for block in complete}
     found = sorted({text for block in complete for text in work.found_in(block)})
     failed = [
-        reasons.get(b.index)
-        or FailedBlock(b.index, (b.row0, b.row1), (b.col0, b.col1), "not computed")
+        FailedBlock(
+            b.index, (b.row0, b.row1), (b.col0, b.col1), reasons.get(b.index, "not computed")
+        )
         for b in blocks
         if b.index not in done
     ]
@@ -233,6 +246,13 @@ def _grid(product: Mapping[str, Any]) -> Grid:
 
 
 def _plan(product: Mapping[str, Any]) -> Plan:
-    lattice = Lattice(**product["lattice"])
-    left_out = frozenset(product["left_out"])
-    return Plan(product["height"], product["width"], lattice, product["block_px"], left_out)
+    origin, whole_px = product["origin"], product["whole_px"]
+    return Plan(
+        product["height"],
+        product["width"],
+        Lattice(**product["lattice"]),
+        product["block_px"],
+        frozenset(product["left_out"]),
+        (origin[0], origin[1]),
+        (whole_px[0], whole_px[1]),
+    )

@@ -25,6 +25,7 @@ from bocage.imagery import (
     check_cover,
     doubts,
     files_of,
+    goes_around,
     inspect,
     lay_target,
 )
@@ -125,6 +126,7 @@ def prepare(
     layers = map_layers(meta.tasks, tasks, tuple(resolutions), config)
     needs = footprint(sensors, ratios, tasks, layers)
     wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
+    target = lay_target(sensors, output_m, wanted)
     if config.window_px != "auto":
         chosen = Choice(make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px))
     elif planned is not None and planned.window_px % unit == 0:
@@ -132,18 +134,14 @@ def prepare(
         chosen = Choice(make_lattice(meta.tile_px, unit, planned.window_px, overlap_px))
     else:
         machine = machine or machine_of(config, torch.device("cpu"))
-        # An area of interest begins on a stride, so by a few pixels the size hangs on the choice.
-        default = make_lattice(meta.tile_px, unit, None, config.overlap_px)
-        whole = lay_target(sensors, output_m, wanted, default.stride_px).grid
         chosen = choose_window(
-            bundles, sensors, ratios, needs, (whole.height, whole.width), config, machine,
-            BLOCK_MEMORY_BYTES,
+            bundles, sensors, ratios, needs, (target.grid.height, target.grid.width), config,
+            machine, BLOCK_MEMORY_BYTES,
         )  # fmt: skip
-    lattice = chosen.lattice
-    target = lay_target(sensors, output_m, wanted, lattice.stride_px)
-    reference, grid = target.reference, target.grid
+    lattice, reference = chosen.lattice, target.reference
     sensors = [_covering(sensor, reference) for sensor in sensors]
-    grids = {name: SensorGrid(grid, ratio) for name, ratio in ratios.items()}
+    # Of the whole, not of the map: a part sees the pixels that the whole does.
+    grids = {name: SensorGrid(target.whole, ratio) for name, ratio in ratios.items()}
     block_px = config.block_px or choose_block_px(needs, lattice, BLOCK_MEMORY_BYTES)
     warnings = _warnings(sensors, target, tuple(resolutions), required)
     warnings += [] if chosen.note is None else [chosen.note]
@@ -216,8 +214,8 @@ def _check_request(
 
 
 def _plan(target: Target, lattice: Lattice, block_px: int) -> Plan:
-    """The cut of the target's grid, without the blocks that have none of the area's ground."""
-    grid, area = target.grid, target.area
+    """The cut of the target's grid, without the blocks of which nothing is wanted."""
+    grid, whole, place = target.grid, target.whole, target.place
     count = math.ceil(grid.height / block_px) * math.ceil(grid.width / block_px)
     if count > MAX_BLOCKS:
         raise ConfigError(
@@ -225,13 +223,10 @@ def _plan(target: Target, lattice: Lattice, block_px: int) -> Plan:
             f"pixels in {count} blocks, at most {MAX_BLOCKS} can be planned. "
             "Name a part of it with bounds=… or aoi=…"
         )
-    plan = Plan(grid.height, grid.width, lattice, block_px)
-    if area is None:
-        return plan
-    left_out = frozenset(
-        b.index for b in plan.blocks if not area.touches(grid, (b.row0, b.row1), (b.col0, b.col1))
-    )
-    return replace(plan, left_out=left_out)
+    origin, whole_px = (place.row0, place.col0), (whole.height, whole.width)
+    plan = Plan(grid.height, grid.width, lattice, block_px, origin=origin, whole_px=whole_px)
+    unwanted = (b for b in plan.blocks if not target.wants((b.row0, b.row1), (b.col0, b.col1)))
+    return replace(plan, left_out=frozenset(block.index for block in unwanted))
 
 
 def _covering(sensor: Sensor, reference: Sensor) -> Sensor:
@@ -286,6 +281,7 @@ def _covers(sensor: Sensor, reference: Sensor) -> bool:
     return inner is not None and all(
         (a >= b - slack) if side < 2 else (a <= b + slack)
         for side, (a, b) in enumerate(zip(inner, outer, strict=True))
+        if side % 2 or not goes_around(grid)
     )
 
 

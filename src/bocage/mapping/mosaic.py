@@ -46,7 +46,8 @@ def block_levels(grid: Grid) -> list[int]:
 def write_mosaic(folder: Path, layer: Layer, grid: Grid, parts: Sequence[_Part]) -> Path:
     """Write the virtual rasters of a layer into `folder`; the map's own is returned.
 
-    `parts` are blocks and their files, which lie in the folder too. Where none is, is nodata.
+    `parts` are blocks, in pixels of the map, and their files, which lie in the folder too. Where
+    none is, is nodata.
     """
     assert grid.crs is not None
     root = _raster(grid.width, grid.height)

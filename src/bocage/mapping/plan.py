@@ -1,18 +1,20 @@
 """Where windows and blocks lie: pure arithmetic on pixel positions, no files and no tensors.
 
-The window lattice hangs on the origin of the reference raster and knows nothing of blocks. A
-block's result is the weighted mean of *all* lattice windows that touch it; windows that touch two
-blocks are computed for each. That is the price for a result that does not depend on how the area
-was cut, on the order of the blocks, or on a restart.
+The window lattice hangs on the origin of the whole, all ground of the reference raster, and knows
+nothing of blocks, nor of the part that is mapped. A block's result is the weighted mean of *all*
+lattice windows that touch it; windows that touch two blocks are computed for each. That is the
+price for a result that does not depend on how the area was cut, on the order of the blocks, or on a
+restart.
 
-All positions are pixels of the reference raster, rows or columns alike; they may be negative or
-beyond the raster, where its content is mirrored.
+All positions are pixels of the whole, rows or columns alike; they may be negative or beyond it,
+where its content is mirrored.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -67,6 +69,19 @@ class Lattice:
         count = 1 + max(0, -(-beyond_px // self.stride_px))
         return range(-self.lead_px, count * self.stride_px - self.lead_px, self.stride_px)
 
+    def covered(self, size_px: int, start: int, stop: int) -> tuple[int, int]:
+        """First pixel, and the one behind the last, of the windows `touching` [start, stop).
+
+        Where that reaches beyond them all, as a map may beyond the whole, so does this, in strides.
+        """
+        starts = self.touching(size_px, start, stop)
+        first, last = starts[0], starts[-1] + self.window_px
+        before, behind = (
+            -(-max(0, beyond_px) // self.stride_px) * self.stride_px
+            for beyond_px in (first - start, stop - last)
+        )
+        return first - before, last + behind
+
     def touching(self, size_px: int, start: int, stop: int) -> range:
         """Those `starts` whose windows share a pixel with [start, stop)."""
         # By arithmetic: a country has ten thousand windows along an axis, and as many blocks.
@@ -112,9 +127,9 @@ def make_lattice(
     return Lattice(window_px, window_px - overlap_px, lead_px)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Block:
-    """A rectangle of the output: rows [row0, row1), columns [col0, col1)."""
+    """A rectangle of the output: rows [row0, row1), columns [col0, col1) of the whole."""
 
     index: int
     row0: int
@@ -139,34 +154,43 @@ class Amounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The cut of a raster of `height` x `width` pixels, without the blocks of the indices
-    `left_out`."""
+    """The cut of a map of `height` x `width` pixels, without the blocks of the indices `left_out`.
+
+    The map begins at row and column `origin` of the whole, whose height and width are `whole_px`
+    (None: the map's own). Blocks hang on the map, windows on the whole. The map may reach beyond
+    the whole: blocks that have no pixel of it must be left out.
+    """
 
     height: int
     width: int
     lattice: Lattice
     block_px: int
     left_out: frozenset[int] = frozenset()
+    origin: tuple[int, int] = (0, 0)
+    whole_px: tuple[int, int] | None = None
+
+    @property
+    def ground_px(self) -> tuple[int, int]:
+        """Height and width of the whole."""
+        return self.whole_px or (self.height, self.width)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Blocks in reading order; with those left out they are the raster, without overlap."""
-        corners = [
-            (row, col)
-            for row in range(0, self.height, self.block_px)
-            for col in range(0, self.width, self.block_px)
-        ]
+        """Blocks in reading order; with those left out they are the map, without overlap."""
+        down, across = self._spans
         return tuple(
-            Block(
-                i,
-                row,
-                min(row + self.block_px, self.height),
-                col,
-                min(col + self.block_px, self.width),
-            )
-            for i, (row, col) in enumerate(corners)
+            Block(i, *rows, *cols)
+            for i, (rows, cols) in enumerate(itertools.product(down, across))
             if i not in self.left_out
         )
+
+    def on_map(self, block: Block) -> Block:
+        """The same block in pixels of the map."""
+        down, across = self.origin
+        return Block(
+            block.index,
+            block.row0 - down, block.row1 - down, block.col0 - across, block.col1 - across,
+        )  # fmt: skip
 
     def windows(self, block: Block) -> list[tuple[int, int]]:
         """First row and column of every window that touches the block, in reading order."""
@@ -174,10 +198,12 @@ class Plan:
         return [(row, col) for row in rows for col in cols]
 
     def halo(self, block: Block) -> tuple[int, int, int, int]:
-        """Rows [r0, r1) and columns [c0, c1) that the block's windows cover together."""
-        rows, cols = self._starts(block)
-        side = self.lattice.window_px
-        return rows[0], rows[-1] + side, cols[0], cols[-1] + side
+        """Rows [r0, r1) and columns [c0, c1) that the block and its windows cover together."""
+        height, width = self.ground_px
+        return (
+            *self.lattice.covered(height, block.row0, block.row1),
+            *self.lattice.covered(width, block.col0, block.col1),
+        )
 
     def amounts(self, block: Block | None = None) -> Amounts:
         """The work for one block, or for all of them."""
@@ -186,7 +212,7 @@ class Plan:
             top, bottom, left, right = self.halo(block)
             pixels = block.shape[0] * block.shape[1]
             return Amounts(pixels, (bottom - top) * (right - left), len(rows) * len(cols))
-        down, across = self._along(self.height), self._along(self.width)
+        down, across = map(self._along, self.ground_px, self._spans)
         # All at once: the amounts of a block are the product of those of its row and its column.
         rest = np.array(sorted(self.left_out), dtype=np.int64)
         spared = (down[rest // len(across)] * across[rest % len(across)]).sum(axis=0)
@@ -194,29 +220,42 @@ class Plan:
 
     def _starts(self, block: Block) -> tuple[range, range]:
         """First rows and first columns of the windows that touch the block."""
+        height, width = self.ground_px
         return (
-            self.lattice.touching(self.height, block.row0, block.row1),
-            self.lattice.touching(self.width, block.col0, block.col1),
+            self.lattice.touching(height, block.row0, block.row1),
+            self.lattice.touching(width, block.col0, block.col1),
         )
 
-    def _along(self, size_px: int) -> NDArray[np.int64]:
-        """`Amounts` along one axis, a row for every row (or column) of blocks."""
+    @property
+    def _spans(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """First pixel, and the one behind the last, of every row and every column of blocks."""
+        down, across = (
+            [
+                (first + start, first + min(start + self.block_px, size_px))
+                for start in range(0, size_px, self.block_px)
+            ]
+            for first, size_px in zip(self.origin, (self.height, self.width), strict=True)
+        )
+        return down, across
+
+    def _along(self, size_px: int, spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """`Amounts` along one axis of the whole, one for each of the `spans`."""
         found = []
-        for start in range(0, size_px, self.block_px):
-            stop = min(start + self.block_px, size_px)
-            starts = self.lattice.touching(size_px, start, stop)
-            covered = starts[-1] - starts[0] + self.lattice.window_px
-            found.append(Amounts(stop - start, covered, len(starts)))
+        for start, stop in spans:
+            windows = len(self.lattice.touching(size_px, start, stop))
+            # Beyond the whole there are none, and all such blocks are left out.
+            first, last = self.lattice.covered(size_px, start, stop) if windows else (0, 0)
+            found.append(Amounts(stop - start, last - first, windows))
         return np.array(found, dtype=np.int64)
 
 
 def mirrored(start: int, stop: int, size_px: int, ratio: Fraction) -> NDArray[np.int64]:
     """For the sensor's pixels [start, stop) along an axis: which of its own pixels to show.
 
-    The reference raster covers `size_px` of its pixels, that is `ceil(size_px / ratio)` of the
-    sensor's. Beyond, the image is mirrored about the raster's edge; the line of the mirror is the
-    same place on the ground for all sensors, whatever their pixel size. A raster smaller than a
-    window is mirrored as often as needed.
+    The whole covers `size_px` of its pixels, that is `ceil(size_px / ratio)` of the sensor's.
+    Beyond, the image is mirrored about the whole's edge; the line of the mirror is the same place
+    on the ground for all sensors, whatever their pixel size. A whole smaller than a window is
+    mirrored as often as needed.
     """
     positions = np.arange(start, stop)
     count = math.ceil(size_px / ratio)

@@ -1,8 +1,9 @@
-"""Windows of a block, in batches, through the network."""
+"""Windows of a block as what the network takes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import copy
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from bocage.errors import ConfigError
 from bocage.mapping.config import MapConfig
+from bocage.mapping.holes import Views, mirror_holes
 from bocage.mapping.read import BlockInputs
 from bocage.sample import Series, day_offsets
 from bocage.series import SeriesConfig, usable_dates
@@ -23,7 +25,7 @@ class WindowInputs:
     """What the network sees of one window. A sensor that is not in it is absent there.
 
     `images[m]` (C, h, w) with `valid[m]` (h, w) or no key for no hole; `series[m]` with its clear
-    dates only.
+    dates only. What `bocage.mapping.holes` shows mirrored counts as valid here, not in the map.
     """
 
     row: int
@@ -41,11 +43,16 @@ class WindowInputs:
         """Whether no sensor has anything here."""
         return not self.images and not self.series
 
+    def detached(self) -> WindowInputs:
+        """The same in memory of its own: a window is a view of all that its block sees."""
+        return copy.deepcopy(self)
+
 
 def window_inputs(
     inputs: BlockInputs, row: int, col: int, side_px: int, config: SeriesConfig
 ) -> WindowInputs:
-    """Cut one window out of the block and choose its dates, as training does for a patch.
+    """Cut one window out of the block, mirror the ground about the edges of its data, and choose
+    its dates, as training does for a patch.
 
     The block's arrays and date lists are left as they are, so that every window chooses from all
     dates.
@@ -63,16 +70,17 @@ def window_inputs(
             valid[name] = mask[here]
     for name, whole in inputs.series.items():
         rows, cols = inputs.cut(name, row, col, side_px)
-        part = Series(
+        series[name] = Series(
             whole.values[..., rows, cols],
             whole.dates,
             None if whole.snow_cloud is None else whole.snow_cloud[..., rows, cols],
             None if whole.valid is None else whole.valid[:, rows, cols],
         )
-        usable = usable_dates(part, config)
-        if len(usable):
-            series[name] = usable
-    return WindowInputs(row, col, images, valid, series)
+    ratios = {name: grid.ratio for name, grid in inputs.grids.items()}
+    seen = mirror_holes(Views(images, valid, series, ratios), side_px)
+    usable = {name: usable_dates(part, config) for name, part in seen.series.items()}
+    series = {name: part for name, part in usable.items() if len(part)}
+    return WindowInputs(row, col, seen.images, seen.valid, series)
 
 
 def network_inputs(
@@ -157,6 +165,12 @@ def windows_together(config: MapConfig, device: torch.device) -> int:
     return config.batch_size or (1 if device.type == "cpu" else GPU_BATCH)
 
 
+SPATIAL = ("images", "valid", "series", "series_valid")
+"""Of a network's inputs what is large, and turned with the window: it goes to the device once,
+however many answers it gets. Which sensors are there stays on the processor: looking at it there
+makes nobody wait for the device."""
+
+
 def to_device(
     inputs: dict[str, Any], device: torch.device, parts: Collection[str] | None = None
 ) -> dict[str, Any]:
@@ -181,23 +195,3 @@ class Predictor(Protocol):
 
     def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """Logits (B, K, S, S) float32 per task from `network_inputs`."""
-
-
-def batches(
-    windows: Iterator[WindowInputs], size: int, required: Sequence[str] = ()
-) -> Iterator[list[WindowInputs]]:
-    """Windows in groups of `size`, the last one shorter; those that show nothing are left out.
-
-    So are those that lack one of the `required` sensors: their ground stays nodata, unless a
-    neighbouring window that has all covers it too.
-    """
-    group: list[WindowInputs] = []
-    for window in windows:
-        if window.empty or any(not window.shows(name) for name in required):
-            continue
-        group.append(window)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group

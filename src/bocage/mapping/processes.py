@@ -21,12 +21,10 @@ import torch
 from bocage.errors import BocageError, DataError
 from bocage.mapping.handout import MAX_DEATHS, Handout
 from bocage.mapping.plan import Block
-from bocage.mapping.worker import Assignment, Outcome, Worker
+from bocage.mapping.worker import Assignment, Outcome, Worker, blocks_held
 
 _MAX_STARTS = 2
 """Processes that may end on a device, one after the other, before they are ready for blocks."""
-_AHEAD = 3
-"""Blocks that a process holds: one written, one computed, one read."""
 _FAREWELL_S = 5.0
 """What a process gets to end by itself when all is done."""
 
@@ -61,6 +59,7 @@ def map_in_processes(
     payload = pickle.dumps(assignment)
     handout = Handout(todo)
     threads = max(1, torch.get_num_threads() // len(devices))
+    held = blocks_held(assignment.config, devices[0])
     idle = deque((device, 1) for device in devices)
     children: list[_Child] = []
     try:
@@ -68,7 +67,7 @@ def map_in_processes(
             while len(handout) and idle:
                 children.append(_start(payload, *idle.popleft(), threads))
             for child in children:
-                _feed(child, handout)
+                _feed(child, handout, held, len(devices))
             heard = wait([child.connection for child in children])
             for child in [c for c in children if c.connection in heard]:
                 try:
@@ -136,19 +135,23 @@ def _start(payload: bytes, device: torch.device, start: int, threads: int) -> _C
     return _Child(process, ours, device, start)
 
 
-def _feed(child: _Child, handout: Handout) -> None:
-    """Give a process what it may hold, and the word to finish that when there is no more."""
+def _feed(child: _Child, handout: Handout, most: int, processes: int) -> None:
+    """Give a process what it may hold, and the word to finish that when there is no more for it.
+
+    Of what is left all processes get their share: none is to have `most` while others have none.
+    """
     if not child.ready:
         return
     # One that dies meanwhile is found out when its end of the pipe is found closed.
     with contextlib.suppress(ConnectionError):
         if child.running or not child.held:
-            blocks = handout.fresh(_AHEAD - len(child.held))
+            share = -(-len(handout) // processes)
+            blocks = handout.fresh(min(share, most - len(child.held)))
             child.held += blocks
             child.running = child.running or bool(blocks)
             for block in blocks:
                 child.connection.send(block.index)
-            if child.running and len(child.held) < _AHEAD:
+            if child.running and len(child.held) < most:
                 child.running = False
                 child.connection.send(None)
         if not child.held and (block_alone := handout.doubtful()) is not None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from bocage.imagery import (
     SNOW_CLOUD,
-    Extent,
     Found,
     Range,
     Sensor,
@@ -24,7 +23,7 @@ from bocage.imagery import (
     read_raster,
     reading_of,
 )
-from bocage.mapping.plan import Block, Plan, alignment_unit, mirrored
+from bocage.mapping.plan import Block, Plan, mirrored
 from bocage.sample import Series
 
 _BITS = 8
@@ -36,7 +35,7 @@ class BlockInputs:
     """Everything that the windows of one block see; windows are views into it, never changed.
 
     `images[m]` (C, h, w) stored type; `valid[m]` (h, w) bool for images with holes; `series[m]`
-    over the same extent. `origin` is the reference row and column of the first pixel of all.
+    over the same extent. `origin` is the row and column of the whole of the first pixel of all.
     `data_HW` is True where any source has data and the map is wanted, over the block itself; None
     where everywhere. `found` are sentences on what was met while reading: tiles that break,
     infinite values.
@@ -65,23 +64,22 @@ def read_block(
     block: Block,
     target: Target | None = None,
 ) -> BlockInputs:
-    """Read, resample where needed, and mirror beyond the ground of the reference.
+    """Read, resample where needed, and mirror beyond the whole: a part of it sees what is around.
 
-    `target` says how far that ground reaches beyond a map of a part of it, and what of the map is
-    wanted; None: the map is the reference, and all is wanted. Raises `DataError` naming the file
-    that cannot be read.
+    `target` says what of the map is wanted, None: all. Raises `DataError` naming the file that
+    cannot be read.
     """
     top, bottom, left, right = plan.halo(block)
     images: dict[str, NDArray[Any]] = {}
     valid: dict[str, NDArray[np.bool_]] = {}
     series: dict[str, Series] = {}
     found: Found = set()
-    extent = _context(plan, grids, target)
+    height, width = plan.ground_px
     for sensor in sensors:
         name = sensor.modality.name
         grid = grids[name]
-        rows = _shown(grid, top, bottom, extent.row0, extent.row1)
-        cols = _shown(grid, left, right, extent.col0, extent.col1)
+        rows = mirrored(grid.to_own(top), grid.to_own(bottom), height, grid.ratio)
+        cols = mirrored(grid.to_own(left), grid.to_own(right), width, grid.ratio)
         values, holes_free = _read_mirrored(sensor, grid, rows, cols, found)
         if sensor.dates is None:
             images[name] = values[0]
@@ -132,32 +130,6 @@ def windows_with_data(inputs: BlockInputs, plan: Plan, block: Block) -> list[tup
             max(0, col - block.col0) : col + side - block.col0,
         ].any()
     ]
-
-
-def _context(plan: Plan, grids: dict[str, SensorGrid], target: Target | None) -> Extent:
-    """The rectangle beyond which is mirrored: at least the map, with the imagery around it.
-
-    It begins on whole pixels of all sensors, and a window's width around the map is enough.
-    """
-    if target is None:
-        return Extent(0, plan.height, 0, plan.width)
-    unit = alignment_unit(grid.ratio for grid in grids.values())
-    far, ground = plan.lattice.window_px, target.imagery
-    return Extent(
-        -min(far, max(0, -ground.row0) // unit * unit),
-        max(plan.height, min(plan.height + far, ground.row1)),
-        -min(far, max(0, -ground.col0) // unit * unit),
-        max(plan.width, min(plan.width + far, ground.col1)),
-    )
-
-
-def _shown(
-    grid: SensorGrid, start_px: int, stop_px: int, first_px: int, last_px: int
-) -> NDArray[np.int64]:
-    """Along an axis: which of the sensor's pixels to show for reference pixels [start, stop)."""
-    first = grid.to_own(first_px)
-    start, stop = grid.to_own(start_px) - first, grid.to_own(stop_px) - first
-    return mirrored(start, stop, last_px - first_px, grid.ratio) + first
 
 
 def _data_anywhere(inputs: BlockInputs, block: Block) -> NDArray[np.bool_] | None:

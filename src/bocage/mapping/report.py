@@ -16,7 +16,10 @@ import torch
 
 from bocage import __version__
 
-STAGES = ("start", "read", "prepare", "network", "blend", "write")
+STAGES = ("start", "read", "prepare", "transfer", "network", "blend", "write")
+_ON_DEVICE = ("transfer", "network", "blend")
+_NAMED = 8
+"""Failed blocks that are told with their reasons."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,9 @@ class MapReport:
     """The outcome of `map_area`; the same as JSON in `report.json` beside the maps.
 
     `seconds` are of this run: per stage (`start` is what the backend needs before the first window,
-    an export included), `wait` (the network idle because reading was not done)
-    and `total`. Reading runs beside the others, so the stages add up to more than the total.
+    an export included; `transfer` is copying to a GPU and back), `wait` (the network idle because
+    reading was not done) and `total`. Reading runs beside the others, so the stages add up to more
+    than the total.
     `km2` is the raster's area, `km2_per_s` counts only what this run computed.
     """
 
@@ -68,6 +72,13 @@ class MapReport:
         """0: every block is mapped; 1: some failed and are nodata in the map."""
         return 1 if self.failed else 0
 
+    @property
+    def complaint(self) -> str:
+        """What failed, the first blocks with their reasons a line each."""
+        lines = [f"block {one.index}: {one.reason}" for one in self.failed[:_NAMED]]
+        more = len(self.failed) - _NAMED
+        return "\n".join([*lines, f"and {more} more"] if more > 0 else lines)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for `report.json`."""
         return {**dataclasses.asdict(self), "exit_code": self.exit_code}
@@ -87,7 +98,7 @@ class Clock:
         try:
             yield
         finally:
-            if self.device.type == "cuda" and name in ("network", "blend"):
+            if self.device.type == "cuda" and name in _ON_DEVICE:
                 torch.cuda.synchronize(self.device)
             self.seconds[name] += time.perf_counter() - start
 

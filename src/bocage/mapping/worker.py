@@ -1,6 +1,7 @@
 """One process's part of the work: blocks in, files and outcomes out.
 
-While the network is at one block, the next is read and the one before is written.
+While the network is at one block, the next is read and the one before is written. Batches go on
+over the borders of blocks; a block that is in one that fails is tried again by itself.
 """
 
 from __future__ import annotations
@@ -12,38 +13,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from bocage.errors import DataError
 from bocage.imagery import BrokenTileError
 from bocage.mapping.backends import open_predictor
-from bocage.mapping.blend import Blender
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import averaged
 from bocage.mapping.job import Job
-from bocage.mapping.outputs import coverage_bits
 from bocage.mapping.plan import Block
-from bocage.mapping.predict import (
-    Predictor,
-    batches,
-    network_inputs,
-    window_inputs,
-    windows_together,
-)
-from bocage.mapping.read import BlockInputs, block_coverage, read_block, windows_with_data
+from bocage.mapping.predict import Predictor, windows_together
+from bocage.mapping.read import BlockInputs, read_block
 from bocage.mapping.report import Clock, FailedBlock
+from bocage.mapping.stream import BLOCK_FAILURES, MOST_WAITING, Lost, Made, Stream, reason_of
 from bocage.mapping.workspace import Workspace, network_digest
 from bocage.mapping.write import write_block
-from bocage.memory import give_back_freed_memory, keep_freed_memory
+from bocage.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
 
-# What reading, the network and the numbers of one block may fail with; anything else is a defect
-# of this program, or the user's interrupt, and ends the run.
-BLOCK_FAILURES = (DataError, OSError, RuntimeError, MemoryError)
+
+def blocks_held(config: MapConfig, device: torch.device) -> int:
+    """Blocks that a worker may have to be given before it tells of the first: one written, one
+    computed, one read, and those that wait for a batch to fill."""
+    return 3 + (MOST_WAITING if windows_together(config, device) > 1 else 0)
 
 
 @dataclass(frozen=True)
@@ -78,13 +71,14 @@ class Worker:
 
     def __init__(self, assignment: Assignment, device: torch.device) -> None:
         self._job, self._config, self._work = assignment.job, assignment.config, assignment.work
-        self._series = assignment.bundles[0].meta.series
         self.clock = Clock(device)
         if device.type == "cpu":
             keep_freed_memory()
         with self.clock.stage("start"):
             self._predictor = self._open(assignment.bundles, device)
-        self._blender = Blender(self._job.plan.lattice, self._job.tasks, self._predictor.device)
+        together = windows_together(self._config, self._predictor.device)
+        series = assignment.bundles[0].meta.series
+        self._stream = Stream(self._job, series, self._predictor, together, self.clock)
 
     def _open(self, bundles: Sequence[Bundle], device: torch.device) -> Predictor:
         window_px = self._job.plan.lattice.window_px
@@ -106,22 +100,35 @@ class Worker:
             ThreadPoolExecutor(1, thread_name_prefix="read") as reader,
             ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
         ):
-            ahead = self._ask(reader, source)
             written: deque[tuple[Block, Future[None]]] = deque()
-            while ahead is not None:
-                block, inputs = ahead
-                ahead = self._ask(reader, source)
-                try:
-                    made = self._try_twice(block, inputs)
-                except BrokenTileError:
-                    raise  # missing_tiles=stop
-                except BLOCK_FAILURES as error:
-                    yield Outcome(block, _reason(error))
-                else:
-                    written.append((block, writer.submit(self._store, block, *made)))
-                del inputs
-                while len(written) > (1 if ahead is not None else 0):
+            for answer in self._answers(reader, source):
+                if isinstance(answer, Outcome):
+                    yield answer
+                    continue
+                written.append((answer.block, writer.submit(self._store, answer)))
+                if len(written) > 1:
                     yield self._outcome(*written.popleft())
+            for one in written:
+                yield self._outcome(*one)
+
+    def _answers(
+        self, reader: ThreadPoolExecutor, source: Iterator[Block]
+    ) -> Iterator[Made | Outcome]:
+        """Every block, made or given up."""
+        ahead = self._ask(reader, source)
+        while ahead is not None:
+            block, reading = ahead
+            ahead = self._ask(reader, source)
+            inputs = self._received(reading)
+            del reading
+            if inputs is None:
+                yield from self._settled(self._stream.drain())
+                yield self._alone(block, tries=1)
+                continue
+            answers = self._stream.feed(block, inputs)
+            del inputs  # the stream's alone, which lets go of it
+            yield from self._settled(answers)
+        yield from self._settled(self._stream.drain())
 
     def _ask(
         self, reader: ThreadPoolExecutor, source: Iterator[Block]
@@ -134,75 +141,53 @@ class Worker:
             job = self._job
             return read_block(job.sensors, job.grids, job.plan, block, job.target)
 
-    def _try_twice(
-        self, block: Block, inputs: Future[BlockInputs]
-    ) -> tuple[dict[str, NDArray[np.uint8]], int, tuple[str, ...]]:
-        """The block's layers by stem, of how many windows, and what was met; tried twice."""
-        with contextlib.suppress(*BLOCK_FAILURES):
-            with self.clock.stage("wait"):
-                found = inputs.result()
-            return self._compute(block, found)
-        # Once more: a full device or a share that hung for a moment is common. Not within an
-        # `except`, whose traceback would keep the first try's tensors.
-        if self._predictor.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return self._compute(block, self._read(block))
+    def _received(self, reading: Future[BlockInputs]) -> BlockInputs | None:
+        """What was read; None if that has failed."""
+        with contextlib.suppress(*BLOCK_FAILURES), self.clock.stage("wait"):
+            return reading.result()
+        return None
 
-    def _compute(
-        self, block: Block, inputs: BlockInputs
-    ) -> tuple[dict[str, NDArray[np.uint8]], int, tuple[str, ...]]:
-        side = self._job.plan.lattice.window_px
-        with self.clock.stage("blend"):
-            self._blender.begin(block, inputs.data_HW)
-        windows = (
-            window_inputs(inputs, row, col, side, self._series)
-            for row, col in windows_with_data(inputs, self._job.plan, block)
-        )
-        together = windows_together(self._config, self._predictor.device)
-        count = 0
-        for group in batches(windows, together, self._job.required):
-            with self.clock.stage("prepare"):
-                batch = network_inputs(group, self._job.inputs, self._job.year, side)
-            with self.clock.stage("network"):
-                logits = self._predictor(batch)
-            with self.clock.stage("blend"):
-                for i, window in enumerate(group):
-                    self._blender.add(
-                        window.row, window.col, {name: t[i] for name, t in logits.items()}
-                    )
-            count += len(group)
-        with self.clock.stage("blend"):
-            results = self._blender.finish()
-        if self._predictor.device.type == "cpu":
-            give_back_freed_memory()
-        layers: dict[str, NDArray[np.uint8]] = {}
-        for layer in self._job.layers:
-            if layer.product == "coverage":
-                layers[layer.stem] = block_coverage(inputs, block, coverage_bits(self._job.inputs))
+    def _settled(self, answers: Iterator[Made | Lost]) -> Iterator[Made | Outcome]:
+        """The stream's answers; blocks that it has lost are tried by themselves."""
+        lost = []
+        for answer in answers:
+            if isinstance(answer, Lost):
+                lost.append(answer)
             else:
-                layers[layer.stem] = getattr(results[layer.task], layer.product)
-        return layers, count, inputs.found
+                yield answer
+        for one in lost:
+            # In a batch of several it may have failed for another's fault: it has two tries left.
+            yield self._alone(one.block, tries=2 if one.shared else 1)
 
-    def _store(
-        self,
-        block: Block,
-        layers: dict[str, NDArray[np.uint8]],
-        windows: int,
-        found: tuple[str, ...],
-    ) -> None:
+    def _alone(self, block: Block, tries: int) -> Made | Outcome:
+        """A block that has failed, once more: a full device or a share that hung for a moment is
+        common."""
+        reason = ""
+        for _ in range(tries):
+            if self._predictor.device.type == "cuda":
+                torch.cuda.empty_cache()
+            try:
+                answer = self._stream.alone(block, self._read(block))
+            except BrokenTileError:
+                raise  # missing_tiles=stop
+            except BLOCK_FAILURES as error:
+                reason = reason_of(error)
+                continue
+            if isinstance(answer, Made):
+                return answer
+            reason = answer.reason
+        return Outcome(block, reason)
+
+    def _store(self, made: Made) -> None:
         with self.clock.stage("write"):
-            grid = self._job.target.grid
+            grid, place = self._job.target.grid, self._job.plan.on_map(made.block)
             for layer in self._job.layers:
-                file = self._work.block_file(block, layer.stem)
-                write_block(file, layers[layer.stem], layer, grid, block)
-            self._work.complete(block, windows, found)
+                file = self._work.block_file(made.block, layer.stem)
+                write_block(file, made.layers[layer.stem], layer, grid, place)
+            self._work.complete(made.block, made.windows, made.found)
 
     def _outcome(self, block: Block, written: Future[None]) -> Outcome:
         # A folder that cannot be written to ends the run: every further block would be lost too.
         with self.clock.stage("wait"):
             written.result()
         return Outcome(block)
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__)[:1000]

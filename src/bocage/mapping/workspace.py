@@ -35,6 +35,8 @@ Share = tuple[int, int]
 
 REPORT = "report.json"
 _PLAN = "plan.json"
+_LAYOUT = 2
+"""Of `plan.json`: in 2 blocks lie on the whole of which the map is a part, in 1 on the map."""
 _ONLINE = "online"
 """Of a request: versions that servers have told, as far as they did."""
 _TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}(\.\w+)*")
@@ -113,20 +115,33 @@ class Workspace:
     def begin(self, request: dict[str, Any], product: dict[str, Any]) -> None:
         """Write the plan, unless one stands."""
         if not (self.folder / _PLAN).is_file():
-            _write_once(self.folder / _PLAN, {"request": request, "product": product})
+            plan = {"layout": _LAYOUT, "request": request, "product": product}
+            _write_once(self.folder / _PLAN, plan)
 
     @property
     def product(self) -> dict[str, Any]:
-        """What the plan comes to; `DataError` where no run has begun."""
+        """What the plan comes to.
+
+        Raises `DataError` where no run has begun, `ConfigError` where another version of this
+        program began one and lays plans out in another way.
+        """
         stated = self.folder / _PLAN
         if not stated.is_file():
             raise DataError(
                 f"{self.out}: no mapping run has begun here, or its map is finished. Start it with "
                 "'bocage map'."
             )
-        product = _read_json(stated).get("product")
+        plan = _read_json(stated)
+        product = plan.get("product")
         if not isinstance(product, dict):
             raise DataError(f"{stated}: is not what a mapping run writes. Remove {self.folder}.")
+        if plan.get("layout", 1) != _LAYOUT:
+            raise ConfigError(
+                f"{stated}: has layout {plan.get('layout', 1)}, where this version of bocage "
+                f"writes {_LAYOUT}, so the blocks beside it may not fit. Finish the run with the "
+                "version that began it, choose another folder, or set overwrite=true to start "
+                "anew."
+            )
         return product
 
     def declare(self, share: Share, told: dict[str, Any]) -> None:

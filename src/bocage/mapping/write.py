@@ -30,7 +30,7 @@ _WRITING = {"GDAL_PAM_ENABLED": "NO", "GDAL_CACHEMAX": GDAL_OPTIONS["GDAL_CACHEM
 def write_block(
     target: Path, array: NDArray[np.uint8], layer: Layer, grid: Grid, block: Block
 ) -> None:
-    """Write one block, (H, W) or (C, H, W), atomically.
+    """Write one block, (H, W) or (C, H, W), atomically; its place is in pixels of the map.
 
     A GeoTIFF of the block's own georeference with all that the overviews of `grid`, the whole map,
     need of it (`bocage.mapping.overviews`).
@@ -66,9 +66,9 @@ def write_cog(
 ) -> None:
     """Join block files into one Cloud-Optimised GeoTIFF, atomically.
 
-    Where a block is missing the map is nodata. `scratch` is a folder for the virtual mosaics.
-    Class names go into the file's metadata, and beside it into GDAL's `.aux.xml`, the only place
-    from which GIS programs take them for their legend.
+    Blocks lie in pixels of the map; where one is missing it is nodata. `scratch` is a folder for
+    the virtual mosaics. Class names go into the file's metadata, and beside it into GDAL's
+    `.aux.xml`, the only place from which GIS programs take them for their legend.
     """
     with _gdal_errors(target), rasterio.Env(**_WRITING):
         mosaic = write_mosaic(scratch, layer, grid, parts)
