@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bocage.config import load_config, load_resolved
-from bocage.errors import ConfigError
+from bocage.errors import ConfigError, DataError
 from bocage.models import build_network, load_bundle
 from bocage.sample import Batch
 from bocage.training import RunFolder, evaluate, fit
@@ -32,6 +32,24 @@ def _train(root: Path, folder: Path, options: list[str], resume: bool = False) -
         progress=False,
     )
     return run
+
+
+def test_a_run_starts_from_the_weights_of_another(
+    simulated: Path, tmp_path: Path, tiny: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = _train(simulated, tmp_path / "first", [*tiny, "seed=1"])
+    still = "training.learning_rate=1e-12"
+    with caplog.at_level("INFO", logger="bocage"):
+        second = _train(
+            simulated, tmp_path / "second", [*tiny, f"training.start_from={first.path}", still]
+        )
+    assert "starts from" in caplog.text
+    assert "anew: none" in caplog.text
+    theirs = dict(load_bundle(first.bundle).network.named_parameters())
+    for name, weight in load_bundle(second.bundle).network.named_parameters():
+        torch.testing.assert_close(weight, theirs[name], rtol=1e-6, atol=1e-7)
+    with pytest.raises(DataError, match="nowhere"):
+        _train(simulated, tmp_path / "third", [*tiny, f"training.start_from={tmp_path}/nowhere"])
 
 
 def test_a_killed_run_resumes_to_the_same_weights(

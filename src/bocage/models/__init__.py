@@ -24,6 +24,7 @@ from bocage.models.kinds import (
     kind_of,
 )
 from bocage.models.network import Network, NetworkOutput
+from bocage.models.start import Start, start_from
 from bocage.models.temporal import TemporalConfig
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "NetworkConfig",
     "NetworkOutput",
     "Preparation",
+    "Start",
     "TaskHead",
     "TemporalConfig",
     "build_network",
@@ -55,4 +57,5 @@ __all__ = [
     "read_meta",
     "refuse_other_inputs",
     "save_bundle",
+    "start_from",
 ]

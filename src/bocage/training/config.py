@@ -14,6 +14,9 @@ class TrainingConfig(BaseModel):
 
     epochs: int = Field(default=30, ge=1)
     """Passes over the training patches."""
+    start_from: str | None = None
+    """A run's folder or a model.safetensors whose weights the network starts from, as far as they
+    fit: to fine-tune it."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """How weights follow their gradients."""
     learning_rate: float = Field(default=1e-3, gt=0)

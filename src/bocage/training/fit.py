@@ -13,8 +13,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from bocage.data import PatchDataModule
-from bocage.errors import ConfigError
-from bocage.models import build_network, save_bundle
+from bocage.errors import ConfigError, DataError
+from bocage.models import AnyNetwork, build_network, load_bundle, save_bundle, start_from
 from bocage.training.bundling import bundle_meta
 from bocage.training.callbacks import EpochLog
 from bocage.training.config import TrainingConfig
@@ -53,7 +53,10 @@ def fit(folder: RunFolder, plan: Plan, *, resume: bool = False, progress: bool =
             "another training.schedule, or name some with data.valid_splits."
         )
 
-    model = SegmentationModule(build_network(network), tasks, plan.loss, training)
+    built = build_network(network)
+    if training.start_from is not None and not resume:
+        _start(built, Path(training.start_from))
+    model = SegmentationModule(built, tasks, plan.loss, training)
     trainer = lightning.Trainer(
         default_root_dir=folder.path,
         max_epochs=training.epochs,
@@ -104,6 +107,22 @@ def fit(folder: RunFolder, plan: Plan, *, resume: bool = False, progress: bool =
         save_bundle(folder.bundle, model.network, meta)
         _log.info("wrote %s (%s weights, epoch %d)", folder.bundle, training.select, state["epoch"])
     return folder.bundle
+
+
+def _start(network: AnyNetwork, path: Path) -> None:
+    """Fill the network with what fits of an earlier one's weights, and say what does not."""
+    bundle = RunFolder(path).bundle if path.is_dir() else path
+    try:
+        start = start_from(network, load_bundle(bundle).network)
+    except DataError as error:
+        raise DataError(f"training.start_from={path}: {error}") from error
+    _log.info(
+        "starts from %s: %.2f of %.2f million parameters; anew: %s",
+        bundle,
+        start.taken / 1e6,
+        start.parameters / 1e6,
+        ", ".join(start.anew) or "none",
+    )
 
 
 def _callbacks(folder: RunFolder, training: TrainingConfig, has_validation: bool) -> list[Callback]:
