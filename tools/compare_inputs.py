@@ -19,7 +19,7 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ FOUND_IOU = 0.005
 """Above this IoU a class counts as found: an average over classes that nobody has learnt compares
 nothing."""
 
-# What FLAIR-HUB's paper finds, better run first, by task. The last pair says that the historical
+# What FLAIR-HUB's paper finds, better run first, by task. The last pairs say that the historical
 # photograph does not help.
 _EXPECTED = (
     (LAND_COVER.name, "benchmark-all", "benchmark-aerial"),
@@ -54,6 +54,7 @@ _EXPECTED = (
     (CROPS.name, "benchmark-aerial-s2", "benchmark-aerial"),
     (CROPS.name, "benchmark-aerial-s2-s1", "benchmark-aerial-s2"),
     (LAND_COVER.name, "benchmark-all", "benchmark-all-historical"),
+    (CROPS.name, "benchmark-all", "benchmark-all-historical"),
 )
 _TASKS = {LAND_COVER.name: "land cover", CROPS.name: "crops"}
 _SECONDS = "seconds.json"
@@ -61,12 +62,27 @@ _SECONDS = "seconds.json"
 
 @dataclass(frozen=True)
 class TaskScore:
-    """What a run reached on one task: percentages, and classes `found` of those `present`."""
+    """What a run reached on one task: percentages; `ious` by class, None for one that is absent."""
 
     miou: float
     accuracy: float
-    found: int
-    present: int
+    ious: tuple[float | None, ...]
+
+    @property
+    def present(self) -> int:
+        """Classes that the test has."""
+        return sum(iou is not None for iou in self.ious)
+
+    @property
+    def found(self) -> frozenset[int]:
+        """Places of the classes that the run has found."""
+        ious = enumerate(self.ious)
+        return frozenset(k for k, iou in ious if iou is not None and iou > 100 * FOUND_IOU)
+
+    def over(self, classes: Collection[int]) -> float | None:
+        """mIoU over some classes that it has found; None where there are none."""
+        ious = [iou for k, iou in enumerate(self.ious) if k in classes and iou is not None]
+        return statistics.mean(ious) if ious else None
 
 
 @dataclass(frozen=True)
@@ -173,12 +189,11 @@ def read_result(path: Path) -> Result | None:
 
 
 def _task_score(overall: dict[str, Any]) -> TaskScore:
-    present = [each["iou"] for each in overall["classes"] if each["iou"] is not None]
+    ious = [each["iou"] for each in overall["classes"]]
     return TaskScore(
         miou=100 * float(overall["miou"]),
         accuracy=100 * float(overall["overall_accuracy"]),
-        found=sum(iou > FOUND_IOU for iou in present),
-        present=len(present),
+        ious=tuple(None if iou is None else 100 * float(iou) for iou in ious),
     )
 
 
@@ -189,37 +204,57 @@ def report(results: Sequence[Result]) -> str:
         by_name.setdefault(result.name, []).append(result)
     tasks = [task for task in _TASKS if any(task in result.scores for result in results)]
     lines = [*_run_table(by_name, tasks), "", *_missing(by_name), ""]
-    lines += ["| task | expected | difference, points | largest spread |", "|---|---|---|---|"]
+    head = ["task", "expected", "difference, points", "largest spread", "over what both find"]
+    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for task, better, worse in _EXPECTED:
-        first, second = _mious(by_name.get(better, ()), task), _mious(by_name.get(worse, ()), task)
-        gap = noise = "not run"
+        first, second = (_scores(by_name.get(name, ()), task) for name in (better, worse))
+        gap = noise = fair = "not run"
         if first and second:
-            gap = f"{statistics.mean(first) - statistics.mean(second):+.1f}"
-            spread = max(max(values) - min(values) for values in (first, second))
+            mious = [[score.miou for score in scores] for scores in (first, second)]
+            gap = f"{statistics.mean(mious[0]) - statistics.mean(mious[1]):+.1f}"
+            spread = max(max(values) - min(values) for values in mious)
             noise = f"{spread:.1f}" if len(first) > 1 and len(second) > 1 else "unknown: one seed"
-        lines.append(f"| {_TASKS[task]} | {better} > {worse} | {gap} | {noise} |")
+            fair = _fair_difference(first, second)
+        lines.append(f"| {_TASKS[task]} | {better} > {worse} | {gap} | {noise} | {fair} |")
     return "\n".join(lines) + "\n"
 
 
+def _fair_difference(first: Sequence[TaskScore], second: Sequence[TaskScore]) -> str:
+    """Of mIoU over the classes that every run of both has found, and how many these are."""
+    both = _found_by_all([*first, *second])
+    means = [statistics.mean(s.over(both) or 0 for s in scores) for scores in (first, second)]
+    return f"{means[0] - means[1]:+.1f} ({len(both)})" if both else "none"
+
+
+def _found_by_all(scores: Sequence[TaskScore]) -> frozenset[int]:
+    return frozenset.intersection(*(score.found for score in scores)) if scores else frozenset()
+
+
 def _run_table(by_name: dict[str, list[Result]], tasks: Sequence[str]) -> list[str]:
+    all_runs = [run for runs in by_name.values() for run in runs]
+    shared = {task: _found_by_all(_scores(all_runs, task)) for task in tasks}
     columns = [
-        f"{_TASKS[task]}, {what}" for task in tasks for what in ("mIoU %", "classes", "accuracy %")
+        f"{_TASKS[task]}, {what}"
+        for task in tasks
+        for what in ("mIoU %", "classes", f"mIoU % of {len(shared[task])} shared", "accuracy %")
     ]
     head = ["run", *columns, "seeds", "minutes a run", "minutes in all"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, runs in by_name.items():
         cells = [name]
         for task in tasks:
-            scores = [run.scores[task] for run in runs if task in run.scores]
+            scores = _scores(runs, task)
+            fair = [score.over(shared[task]) for score in scores]
             cells += [
-                _spread(scores, lambda score: score.miou),
+                _spread([score.miou for score in scores]),
                 _classes(scores),
-                _spread(scores, lambda score: score.accuracy),
+                _spread([value for value in fair if value is not None]),
+                _spread([score.accuracy for score in scores]),
             ]
         minutes = [run.minutes for run in runs]
         times = [f"{statistics.mean(minutes):.1f}", f"{sum(minutes):.1f}"]
         lines.append(f"| {' | '.join([*cells, str(len(runs)), *times])} |")
-    every = [run.minutes for runs in by_name.values() for run in runs]
+    every = [run.minutes for run in all_runs]
     total = ["all", *[""] * len(columns), str(len(every)), "", f"{sum(every):.1f}"]
     return [*lines, f"| {' | '.join(total)} |"]
 
@@ -232,17 +267,19 @@ def _missing(by_name: dict[str, list[Result]]) -> list[str]:
         for name in RUNS
         if (gone := [s for s in seeds if s not in {run.seed for run in by_name.get(name, ())}])
     ]
-    about = f"A class is found when its IoU is above {100 * FOUND_IOU:g} %."
+    about = (
+        f"A class is found when its IoU is above {100 * FOUND_IOU:g} %; shared are those that "
+        "every run here finds."
+    )
     return [about, f"Not run: {', '.join(lacking)}." if lacking else "All runs are finished."]
 
 
-def _mious(runs: Sequence[Result], task: str) -> list[float]:
-    return [run.scores[task].miou for run in runs if task in run.scores]
+def _scores(runs: Sequence[Result], task: str) -> list[TaskScore]:
+    return [run.scores[task] for run in runs if task in run.scores]
 
 
-def _spread(scores: Sequence[TaskScore], value: Callable[[TaskScore], float]) -> str:
+def _spread(values: Sequence[float]) -> str:
     """Mean, and lowest to highest where there are several; a dash where there is none."""
-    values = [value(score) for score in scores]
     if not values:
         return "–"
     mean = f"{statistics.mean(values):.1f}"
@@ -253,14 +290,15 @@ def _classes(scores: Sequence[TaskScore]) -> str:
     """How many classes were found of how many: the fewest to the most over the seeds."""
     if not scores:
         return "–"
-    counts = [score.found for score in scores]
+    counts = [len(score.found) for score in scores]
     low, high = min(counts), max(counts)
     return f"{low if low == high else f'{low} to {high}'} of {scores[0].present}"
 
 
 def _in_words(result: Result) -> str:
     told = [
-        f"{_TASKS.get(task, task)} {score.miou:.1f} % ({score.found} of {score.present} classes)"
+        f"{_TASKS.get(task, task)} {score.miou:.1f} % "
+        f"({len(score.found)} of {score.present} classes)"
         for task, score in result.scores.items()
     ]
     return f"{', '.join(told)}, {result.minutes:.1f} minutes"

@@ -54,10 +54,12 @@ def test_the_table_is_made_of_every_finished_run_with_the_spread_over_seeds(tmp_
     ]  # fmt: skip
     text = report(results)
     assert row(text, "benchmark-all") == [
-        "benchmark-all", "52.0 (50.0 to 54.0)", "2 of 3", "80.0 (80.0 to 80.0)",
-        "10.0 (10.0 to 10.0)", "1 to 2 of 2", "80.0 (80.0 to 80.0)", "2", "6.0", "12.0",
+        "benchmark-all", "52.0 (50.0 to 54.0)", "2 of 3", "40.0 (40.0 to 40.0)",
+        "80.0 (80.0 to 80.0)", "10.0 (10.0 to 10.0)", "1 to 2 of 2", "20.0 (20.0 to 20.0)",
+        "80.0 (80.0 to 80.0)", "2", "6.0", "12.0",
     ]  # fmt: skip
-    assert row(text, "benchmark-aerial")[1:6] == ["40.0", "2 of 3", "80.0", "10.0", "1 of 2"]
+    assert row(text, "benchmark-aerial")[1:6] == ["40.0", "2 of 3", "40.0", "80.0", "10.0"]
+    assert "land cover, mIoU % of 2 shared" in text
     total = row(text, "all |")
     assert (total[0], total[-3], total[-1]) == ("all", "3", "18.0")
     assert "benchmark-aerial (2026)" in text
@@ -73,11 +75,24 @@ def test_orders_are_told_with_their_sign_and_without_seeds_no_spread_is_claimed(
     finish(tmp_path, "benchmark-elevation", 1, 0.60, [0.2])
     orders = report(read_results(tmp_path)).partition("| task |")[2].splitlines()[2:]
     assert orders[:3] == [
-        "| land cover | benchmark-all > benchmark-aerial | -0.5 | 4.0 |",
-        "| land cover | benchmark-aerial > benchmark-elevation | -7.5 | unknown: one seed |",
-        "| land cover | benchmark-elevation > benchmark-spot | not run | not run |",
+        "| land cover | benchmark-all > benchmark-aerial | -0.5 | 4.0 | +0.0 (2) |",
+        "| land cover | benchmark-aerial > benchmark-elevation | -7.5 | unknown: one seed "
+        "| +0.0 (2) |",
+        "| land cover | benchmark-elevation > benchmark-spot | not run | not run | not run |",
     ]
-    assert len(orders) == 7
+    assert len(orders) == 8
+
+
+@pytest.mark.unit
+def test_a_class_that_one_run_misses_decides_no_order(tmp_path):
+    finish(tmp_path, "benchmark-aerial-s2", 1, 0.5, [0.4, 0.8, 0.0])
+    finish(tmp_path, "benchmark-aerial", 1, 0.5, [0.6, 0.0, 0.3])
+    (line,) = [
+        line
+        for line in report(read_results(tmp_path)).splitlines()
+        if line.startswith("| crops | benchmark-aerial-s2 > benchmark-aerial |")
+    ]
+    assert line.endswith("| -20.0 (1) |")
 
 
 @pytest.mark.unit
