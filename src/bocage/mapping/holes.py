@@ -25,11 +25,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from bocage.mapping.compiled import compiled
 from bocage.sample import Series
 
 CONTINUED_PX = 16
@@ -151,12 +151,9 @@ def _moved(
 
 @functools.cache
 def _mirroring() -> Any:
-    """`_mirror`, compiled and kept on disk for later processes."""
+    """`_mirror`, compiled."""
     signature = types.int32[:, ::1](types.boolean[:, ::1], types.int64)
-    try:
-        return numba.njit(signature, nogil=True, cache=True)(_mirror)
-    except (RuntimeError, OSError):  # nowhere to keep it: no home, or a full disk
-        return numba.njit(signature, nogil=True)(_mirror)
+    return compiled(_mirror, signature)
 
 
 def _mirror(data_HW: NDArray[np.bool_], reach: int) -> NDArray[np.int32]:

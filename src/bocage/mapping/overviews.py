@@ -25,11 +25,11 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from bocage.mapping.compiled import compiled
 from bocage.mapping.plan import BLOCK_STEP_PX
 
 
@@ -92,13 +92,10 @@ def halved(large_HW: NDArray[np.uint8], nodata: int, average: bool) -> NDArray[n
 
 @functools.cache
 def _halving() -> Any:
-    """`_halve`, compiled and kept on disk for later processes; other threads run beside it."""
+    """`_halve`, compiled."""
     plane = types.uint8[:, :]
     signature = types.void(plane, plane, types.uint8, types.boolean)
-    try:
-        return numba.njit(signature, nogil=True, cache=True)(_halve)
-    except (RuntimeError, OSError):  # nowhere to keep it: no home, or a full disk
-        return numba.njit(signature, nogil=True)(_halve)
+    return compiled(_halve, signature)
 
 
 def _halve(large: Any, small: Any, nodata: Any, average: Any) -> None:

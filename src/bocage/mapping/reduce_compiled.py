@@ -23,6 +23,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bocage.mapping.compiled import compiled
 from bocage.mapping.outputs import CONFIDENCE_STEPS, NODATA, TaskOutput
 from bocage.mapping.reduce import Layers, Piece
 
@@ -110,10 +111,7 @@ def _reduction() -> Any:
         types.int64[::1], types.uint8[::1], types.int64[::1], types.boolean, types.boolean[:, :],
         plane, types.boolean, plane, types.boolean, plane, types.uint8[:, :, :],
     )  # fmt: skip
-    try:
-        return numba.njit(signature, nogil=True, cache=True)(_reduce)
-    except (RuntimeError, OSError):  # nowhere to keep it: no home, or a full disk
-        return numba.njit(signature, nogil=True)(_reduce)
+    return compiled(_reduce, signature)
 
 
 def _ask_for_line(_typing: Any, array: Any, place: Any) -> Any:
