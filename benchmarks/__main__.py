@@ -15,6 +15,7 @@ NAMES = (
     "evaluate",
     "gpu",
     "index",
+    "loss",
     "mapping",
     "memory",
     "packing",
