@@ -197,7 +197,6 @@ def test_grids_that_cannot_be(tmp_path: Path, photo: Source) -> None:
         (MapConfig(crs="EPSG:4326"), "cannot lie in EPSG:4326"),
         (MapConfig(crs="EPSG:2225"), "projected CRS in metres"),
         (MapConfig(crs="EPSG:none"), "not a CRS"),
-        (MapConfig(resolution_m=1.0), "this network maps at 0.2 m"),
     ]:
         with pytest.raises(ConfigError, match=words):
             map_area(bundle(ByValue()), [photo], tmp_path / "out", config)

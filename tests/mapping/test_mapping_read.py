@@ -12,6 +12,7 @@ from rasterio.warp import transform as transform_points
 
 from bocage.mapping import MapConfig, Source, map_area
 from bocage.mapping.job import prepare
+from bocage.mapping.plan import Lattice
 from bocage.mapping.predict import network_inputs, window_inputs
 from bocage.mapping.read import read_block
 from bocage.modalities import SENTINEL2_TS
@@ -20,6 +21,7 @@ from bocage.series import SeriesConfig
 DEM = "DEM_ELEV"
 RGBI = "AERIAL_RGBI"
 S2 = "SENTINEL2_TS"
+LATTICE = Lattice(512, 512, 0)
 
 
 def whole(sources, inputs, output_m=0.2, **config):
@@ -192,18 +194,18 @@ def test_every_window_chooses_from_all_dates(tmp_path: Path, shuffle):
     assert lattice.window_px == 512
 
     def months(col):
-        window = window_inputs(inputs, 0, col, 512, SeriesConfig())
+        window = window_inputs(inputs, 0, col, LATTICE, SeriesConfig())
         return [int(d.astype(object).month) for d in window.series[S2].dates]
 
     assert months(0) == [1, 3, 4]
     assert months(512) == [2, 4]
     assert months(0) == [1, 3, 4]
-    right = window_inputs(inputs, 0, 512, 512, SeriesConfig())
+    right = window_inputs(inputs, 0, 512, LATTICE, SeriesConfig())
     assert right.series[S2].values[:, 0, 0, 0].tolist() == [1001, 3001]
     np.testing.assert_array_equal(inputs.series[S2].values, before[0])
     np.testing.assert_array_equal(inputs.series[S2].dates, before[1])
 
-    left = window_inputs(inputs, 0, 0, 512, SeriesConfig())
+    left = window_inputs(inputs, 0, 0, LATTICE, SeriesConfig())
     batch = network_inputs([left, right], job.inputs, job.year, 512)
     assert job.year == 2021
     assert batch["dates_present"][S2].tolist() == [[True, True, True], [True, True, False]]
@@ -221,7 +223,7 @@ def test_window_without_a_clear_date_has_no_series(tmp_path: Path):
     cloud[:, :, :10] = 100
     photo = write_raster(tmp_path / "a.tif", aerial(512, 1024))
     job, inputs = whole([Source("aerial", photo), make_series(tmp_path, cloud)], (RGBI, S2))
-    windows = [window_inputs(inputs, 0, col, 512, SeriesConfig()) for col in (0, 512)]
+    windows = [window_inputs(inputs, 0, col, LATTICE, SeriesConfig()) for col in (0, 512)]
     batch = network_inputs(windows, job.inputs, job.year, 512)
     assert batch["present"][S2].tolist() == [False, True]
     assert batch["dates_present"][S2].tolist() == [[False, False], [True, True]]
@@ -240,9 +242,9 @@ def test_nodata_date_is_marked_and_unknown_cloud_counts_as_cloud(tmp_path: Path)
     write_raster(tmp_path / "half.tif", half, 10.24)
     source = Source(S2, source.path, source.dates, tmp_path / "half.tif")
     _, inputs = whole([Source("aerial", photo), source], (RGBI, S2))
-    left = window_inputs(inputs, 0, 0, 512, SeriesConfig())
+    left = window_inputs(inputs, 0, 0, LATTICE, SeriesConfig())
     assert [str(d)[5:7] for d in left.series[S2].dates] == ["01", "03"]
-    assert S2 not in window_inputs(inputs, 0, 512, 512, SeriesConfig()).series
+    assert S2 not in window_inputs(inputs, 0, 512, LATTICE, SeriesConfig()).series
 
 
 @pytest.mark.unit
@@ -303,7 +305,7 @@ def test_sentinel_grid_hangs_on_the_photograph(tmp_path: Path):
     (tmp_path / "d.txt").write_text("20210601")
     path = write_raster(tmp_path / "s2.tif", stack, 10.24)
     _, inputs = whole([Source("aerial", photo), Source(S2, path, tmp_path / "d.txt")], (RGBI, S2))
-    window = window_inputs(inputs, 256, 512, 512, SeriesConfig())
+    window = window_inputs(inputs, 256, 512, LATTICE, SeriesConfig())
     expected = np.pad(values[0], ((0, 10), (0, 10)), mode="symmetric")[5:15, 10:20]
     np.testing.assert_array_equal(window.series[S2].values[0, 0], expected)
 

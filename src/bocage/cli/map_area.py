@@ -40,7 +40,8 @@ def map_area(
         str | None, typer.Option(help="CRS of the map, metres, e.g. EPSG:2154 (default: finest's).")
     ] = None,
     resolution: Annotated[
-        float | None, typer.Option(help="Pixel size of a grid of its own: the network's, metres.")
+        float | None,
+        typer.Option(help="Pixel size of a grid of its own, metres: the network's or a multiple."),
     ] = None,
     bounds: Annotated[
         tuple[float, float, float, float] | None,

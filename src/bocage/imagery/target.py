@@ -35,6 +35,24 @@ class Wanted:
     bounds: Bounds | None = None
     aoi: str | None = None
 
+    def scale(self, output_resolution_m: float) -> int:
+        """How many of the network's pixels a pixel of the map has to a side.
+
+        Raises `ConfigError` where the resolution that is asked for is no whole number of them.
+        """
+        if self.resolution_m is None:
+            return 1
+        times = self.resolution_m / output_resolution_m
+        scale = max(1, round(times))
+        if abs(times / scale - 1) > SAME_SIZE:
+            fewer = max(1, math.floor(times))
+            raise ConfigError(
+                f"resolution_m={self.resolution_m:g}: this network maps at {output_resolution_m:g} "
+                f"m, and at whole multiples of it, such as {fewer * output_resolution_m:g} or "
+                f"{(fewer + 1) * output_resolution_m:g}."
+            )
+        return scale
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -155,11 +173,6 @@ def _other_grid(reference: Sensor, output_m: float, wanted: Wanted) -> Grid:
             "as crs=EPSG:2154."
         )
     size = wanted.resolution_m or output_m
-    if abs(size / output_m - 1) > SAME_SIZE:
-        raise ConfigError(
-            f"resolution_m={size:g}: this network maps at {output_m:g} m. Leave it out, and "
-            "resample the map; or train a network at that resolution."
-        )
     t = own.transform
     upright = not (t.b or t.d) and t.a > 0 and t.e < 0
     if same_crs(own.crs, crs):

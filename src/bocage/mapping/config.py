@@ -13,12 +13,12 @@ class MapConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     window_px: Annotated[int, Field(gt=0)] | Literal["auto"] | None = None
-    """Side of the square that the network sees at once, output pixels. None: the size that the
+    """Side of the square that the network sees at once, pixels of the map. None: the size that the
     bundle was trained on, made a multiple of the alignment unit. `auto`: that size or two to four
     times it, whichever takes the least time of those that fit in memory, by a trial. Chosen once:
     whoever joins or resumes the run takes the same."""
     overlap_px: int | None = Field(default=None, ge=0)
-    """How far neighbouring windows overlap, output pixels. None: a quarter of the window (with
+    """How far neighbouring windows overlap, pixels of the map. None: a quarter of the window (with
     `window_px=auto` of the smallest that it may choose), made a multiple of the alignment unit."""
     block_px: int | None = Field(default=None, gt=0, multiple_of=512)
     """Side of the square that is computed and stored at once, output pixels. Sets memory and what
@@ -63,8 +63,9 @@ class MapConfig(BaseModel):
     """CRS of the map, in metres, such as EPSG:2154. None: the finest sensor's, whose pixels it then
     has."""
     resolution_m: float | None = Field(default=None, gt=0)
-    """Pixel size of a map on a grid of its own, metres: the network's. None: the finest sensor's
-    pixels, or with `crs` the network's."""
+    """Pixel size of a map on a grid of its own, metres: the network's or a whole multiple of it.
+    Larger pixels show the mean of the network's probabilities on their ground. None: the finest
+    sensor's pixels, or with `crs` the network's."""
     bounds: tuple[float, float, float, float] | None = None
     """Left, bottom, right, top of the map in its CRS, widened to whole pixels. None: the ground of
     the finest sensor."""

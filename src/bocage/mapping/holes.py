@@ -14,7 +14,7 @@ on this side of it. Two kinds of holes are told apart:
 A sensor without a pixel in the window stays absent. The mirror knows the window alone, so it is
 the same in whatever block the window is computed.
 
-Legend: C bands, T dates, h x w pixels of a sensor, S the window's side in pixels of the map.
+Legend: C bands, T dates, h x w pixels of a sensor, S the window's side in the network's pixels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Views:
     """A window's share of every sensor's arrays.
 
     `images[m]` (C, h, w) with `valid[m]` (h, w) bool where it has holes; `series[m]`. `ratios` are
-    pixel sizes in pixels of the map.
+    pixel sizes in the network's pixels.
     """
 
     images: dict[str, NDArray[Any]]
@@ -84,7 +84,7 @@ def mirror_of(data_HW: NDArray[np.bool_], reach_px: int | None = None) -> NDArra
 
 
 def _data(views: Views, side_px: int) -> NDArray[np.bool_] | None:
-    """Where any sensor has data, (S, S) of the map's pixels; None where everywhere."""
+    """Where any sensor has data, (S, S) of the network's pixels; None where everywhere."""
     known = {name: views.valid.get(name) for name in views.images}
     for name, series in views.series.items():
         known[name] = None if series.valid is None else np.asarray(series.valid.any(axis=0))
@@ -123,7 +123,7 @@ def _own_places(
 ) -> tuple[NDArray[np.int64], NDArray[np.integer[Any]]]:
     """Of a sensor's pixels those to be shown mirrored, and what to show there, counted through.
 
-    A pixel goes as far as the map's pixel at its centre.
+    A pixel goes as far as the network's pixel at its centre.
     """
     if ratio == 1:
         holes = np.flatnonzero(hidden_hw)

@@ -112,31 +112,34 @@ def prepare(
     required = tuple(dict.fromkeys(n for b in bundles for n in required_inputs(b.meta.network)))
     _check_request(sources, tuple(resolutions), required)
     output_m = meta.network.output_resolution_m
+    wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
+    scale = wanted.scale(output_m)
     sensors = [inspect(source, config.missing_tiles) for source in sources]
     for sensor in sensors if config.check_values else ():
         for name, given in learnt:
             if name == sensor.modality.name:
                 check_suits(sensor, given)
     ratios = {
-        s.modality.name: as_fraction(resolutions[s.modality.name]) / as_fraction(output_m)
+        s.modality.name: as_fraction(resolutions[s.modality.name]) / as_fraction(output_m) / scale
         for s in sensors
     }
     unit = alignment_unit(ratios.values())
     tasks = task_outputs(meta.tasks, config)
     layers = map_layers(meta.tasks, tasks, tuple(resolutions), config)
     needs = footprint(sensors, ratios, tasks, layers)
-    wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
     target = lay_target(sensors, output_m, wanted)
     if config.window_px != "auto":
-        chosen = Choice(make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px))
+        chosen = Choice(
+            make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px, scale)
+        )
     elif planned is not None and planned.window_px % unit == 0:
         overlap_px = planned.overlap_px if config.overlap_px is None else config.overlap_px
-        chosen = Choice(make_lattice(meta.tile_px, unit, planned.window_px, overlap_px))
+        chosen = Choice(make_lattice(meta.tile_px, unit, planned.window_px, overlap_px, scale))
     else:
         machine = machine or machine_of(config, torch.device("cpu"))
         chosen = choose_window(
             bundles, sensors, ratios, needs, (target.grid.height, target.grid.width), config,
-            machine, BLOCK_MEMORY_BYTES,
+            machine, BLOCK_MEMORY_BYTES, scale,
         )  # fmt: skip
     lattice, reference = chosen.lattice, target.reference
     sensors = [_covering(sensor, reference) for sensor in sensors]
@@ -151,11 +154,11 @@ def prepare(
             "cannot be read of it costs the blocks that show it, which the report lists."
         )
     warnings += [doubt for s in sensors if config.check_values for doubt in doubts(s)]
-    usual_px = make_lattice(meta.tile_px, unit).window_px
+    usual_px = make_lattice(meta.tile_px, unit, scale=scale).seen_px
     if config.window_px in (None, "auto") and usual_px != meta.tile_px:
         warnings.append(
-            f"windows are {lattice.window_px} px where the network was trained on {meta.tile_px} "
-            f"px: the inputs' pixels meet every {unit} px only."
+            f"windows are {lattice.seen_px} px where the network was trained on {meta.tile_px} "
+            f"px: the inputs' pixels meet every {unit * scale} px only."
         )
     years = [
         s.dates.astype("datetime64[Y]").astype(int) + 1970 for s in sensors if s.dates is not None

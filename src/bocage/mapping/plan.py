@@ -52,16 +52,23 @@ class Lattice:
     """Windows of `window_px` every `stride_px`, the first one starting `lead_px` before pixel 0.
 
     The lead gives the raster's border what the interior has: at least half an overlap of context.
+    A pixel of the map has `scale` of the network's own pixels to a side.
     """
 
     window_px: int
     stride_px: int
     lead_px: int
+    scale: int = 1
 
     @property
     def overlap_px(self) -> int:
         """How far neighbouring windows overlap."""
         return self.window_px - self.stride_px
+
+    @property
+    def seen_px(self) -> int:
+        """Side of a window in the network's own pixels."""
+        return self.window_px * self.scale
 
     def starts(self, size_px: int) -> range:
         """First pixel of every window needed along an axis of `size_px` pixels."""
@@ -91,13 +98,19 @@ class Lattice:
 
 
 def make_lattice(
-    tile_px: int, unit_px: int, window_px: int | None = None, overlap_px: int | None = None
+    tile_px: int,
+    unit_px: int,
+    window_px: int | None = None,
+    overlap_px: int | None = None,
+    scale: int = 1,
 ) -> Lattice:
-    """The lattice for a network trained on `tile_px`, on steps of `unit_px`.
+    """The lattice for a network trained on `tile_px` of its own pixels, on steps of `unit_px`.
 
-    Raises `ConfigError` where a given size is no multiple of the unit.
+    All but the tile are pixels of the map, which have `scale` of the network's to a side. Raises
+    `ConfigError` where a given size is no multiple of the unit.
     """
-    if unit_px > MAX_WINDOW_PX // 2:
+    largest_px = MAX_WINDOW_PX // scale
+    if unit_px > largest_px // 2:
         raise ConfigError(
             f"the pixel sizes of the inputs only meet every {unit_px} output pixels, more than a "
             "window can hold. Map without one of the coarse inputs, or train a network with "
@@ -105,12 +118,13 @@ def make_lattice(
         )
     if window_px is None:
         # Two units at least: with one there is no stride that overlaps.
-        window_px = max(unit_px * (2 if unit_px > 1 else 1), round(tile_px / unit_px) * unit_px)
-    elif window_px % unit_px or window_px > MAX_WINDOW_PX:
+        units = round(tile_px / scale / unit_px)
+        window_px = max(2 if unit_px > 1 or scale > 1 else 1, units) * unit_px
+    elif window_px % unit_px or window_px > largest_px:
         raise ConfigError(
             f"window_px={window_px}: with these inputs a window must be a multiple of {unit_px} "
-            f"pixels, at most {MAX_WINDOW_PX}. Nearest: "
-            f"{min(MAX_WINDOW_PX // unit_px, max(1, round(window_px / unit_px))) * unit_px}."
+            f"pixels, at most {largest_px}. Nearest: "
+            f"{min(largest_px // unit_px, max(1, round(window_px / unit_px))) * unit_px}."
         )
     if overlap_px is None:
         overlap_px = min(math.ceil(window_px / 4 / unit_px) * unit_px, window_px - unit_px)
@@ -124,7 +138,7 @@ def make_lattice(
             f"overlap_px={overlap_px} must be smaller than the window of {window_px} pixels."
         )
     lead_px = math.ceil(overlap_px / 2 / unit_px) * unit_px
-    return Lattice(window_px, window_px - overlap_px, lead_px)
+    return Lattice(window_px, window_px - overlap_px, lead_px, scale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from bocage.errors import ConfigError
 from bocage.mapping.config import MapConfig
 from bocage.mapping.holes import Views, mirror_holes
+from bocage.mapping.plan import Lattice
 from bocage.mapping.read import BlockInputs
 from bocage.sample import Series, day_offsets
 from bocage.series import SeriesConfig, usable_dates
@@ -49,7 +50,7 @@ class WindowInputs:
 
 
 def window_inputs(
-    inputs: BlockInputs, row: int, col: int, side_px: int, config: SeriesConfig
+    inputs: BlockInputs, row: int, col: int, lattice: Lattice, config: SeriesConfig
 ) -> WindowInputs:
     """Cut one window out of the block, mirror the ground about the edges of its data, and choose
     its dates, as training does for a patch.
@@ -61,7 +62,7 @@ def window_inputs(
     valid: dict[str, NDArray[np.bool_]] = {}
     series: dict[str, Series] = {}
     for name, image in inputs.images.items():
-        here = inputs.cut(name, row, col, side_px)
+        here = inputs.cut(name, row, col, lattice.window_px)
         mask = inputs.valid.get(name)
         if mask is None or mask[here].all():
             images[name] = image[(slice(None), *here)]
@@ -69,15 +70,15 @@ def window_inputs(
             images[name] = image[(slice(None), *here)]
             valid[name] = mask[here]
     for name, whole in inputs.series.items():
-        rows, cols = inputs.cut(name, row, col, side_px)
+        rows, cols = inputs.cut(name, row, col, lattice.window_px)
         series[name] = Series(
             whole.values[..., rows, cols],
             whole.dates,
             None if whole.snow_cloud is None else whole.snow_cloud[..., rows, cols],
             None if whole.valid is None else whole.valid[:, rows, cols],
         )
-    ratios = {name: grid.ratio for name, grid in inputs.grids.items()}
-    seen = mirror_holes(Views(images, valid, series, ratios), side_px)
+    ratios = {name: grid.ratio * lattice.scale for name, grid in inputs.grids.items()}
+    seen = mirror_holes(Views(images, valid, series, ratios), lattice.seen_px)
     usable = {name: usable_dates(part, config) for name, part in seen.series.items()}
     series = {name: part for name, part in usable.items() if len(part)}
     return WindowInputs(row, col, seen.images, seen.valid, series)
@@ -88,6 +89,7 @@ def network_inputs(
 ) -> dict[str, Any]:
     """The keyword arguments of `Network.forward` for a batch of windows, on the CPU.
 
+    `side_px` is a window's side in the network's own pixels.
     What is missing is marked as in `bocage.sample.Batch`: windows may differ in their sensors and
     in the number of their dates.
     """
@@ -194,4 +196,5 @@ class Predictor(Protocol):
         """Where logits arrive, and where they are blended."""
 
     def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
-        """Logits (B, K, S, S) float32 per task from `network_inputs`."""
+        """Logits (B, K, S, S) float32 per task from `network_inputs`, S as these say, or in larger
+        pixels (`bocage.mapping.coarse`)."""

@@ -6,6 +6,7 @@ sensor's own grid, H x W pixels of the block.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -154,10 +155,20 @@ def _data_of(inputs: BlockInputs, name: str, block: Block) -> NDArray[np.bool_] 
         return np.zeros(block.shape, dtype=bool)
     if mask is None:
         return None
-    ratio = float(inputs.grids[name].ratio)
-    rows = (np.arange(block.row0, block.row1) - inputs.origin[0] + 0.5) / ratio
-    cols = (np.arange(block.col0, block.col1) - inputs.origin[1] + 0.5) / ratio
+    ratio = inputs.grids[name].ratio
+    # Of a sensor with finer pixels than the map's: at least half of those in a pixel must be known.
+    finer = math.ceil(1 / ratio)
+    height, width = block.shape
+    rows, cols = (
+        ((np.arange(size * finer) + 0.5) / finer + first).astype(float) / float(ratio)
+        for size, first in zip(
+            block.shape, (block.row0 - inputs.origin[0], block.col0 - inputs.origin[1]), strict=True
+        )
+    )
     known: NDArray[np.bool_] = mask[rows.astype(np.int64)][:, cols.astype(np.int64)]
+    if finer > 1:
+        count = known.reshape(height, finer, width, finer).sum(axis=(1, 3), dtype=np.int64)
+        known = 2 * count >= finer**2
     return known
 
 

@@ -170,7 +170,7 @@ class Stream:
             opened.layers[COVERAGE] = block_coverage(inputs, block, bits)
         for row, col in windows_with_data(inputs, plan, block):
             with self._clock.stage("prepare"):
-                window = window_inputs(inputs, row, col, plan.lattice.window_px, self._series)
+                window = window_inputs(inputs, row, col, plan.lattice, self._series)
             if not window.empty and all(window.shows(name) for name in self._job.required):
                 yield window
 
@@ -201,7 +201,7 @@ class Stream:
 
     def _logits(self, windows: Sequence[WindowInputs]) -> list[dict[str, Tensor]]:
         """Of each window, (K, S, S) by task, on the device."""
-        side = self._job.plan.lattice.window_px
+        side = self._job.plan.lattice.seen_px
         with self._clock.stage("prepare"):
             batch = network_inputs(windows, self._job.inputs, self._job.year, side)
         with self._clock.stage("transfer"):

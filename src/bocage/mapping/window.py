@@ -163,17 +163,17 @@ class Limits:
         return self.needs.total_bytes(lattice, *self.block_of(lattice)) <= self.block_bytes
 
 
-def candidates(tile_px: int, unit_px: int, overlap_px: int | None) -> list[Lattice]:
+def candidates(tile_px: int, unit_px: int, overlap_px: int | None, scale: int = 1) -> list[Lattice]:
     """The default lattice, and those of windows that are multiples of its, with its overlap.
 
     Raises `ConfigError` where the overlap does not suit the unit or the smallest window.
     """
-    first = make_lattice(tile_px, unit_px, None, overlap_px)
-    largest_px = min(MAX_WINDOW_PX, MAX_TILES * tile_px)
+    first = make_lattice(tile_px, unit_px, None, overlap_px, scale)
+    largest_px = min(MAX_WINDOW_PX, MAX_TILES * tile_px) // scale
     sizes = range(2 * first.window_px, largest_px + 1, first.window_px)
     return [
         first,
-        *(make_lattice(tile_px, unit_px, size, first.overlap_px) for size in sizes),
+        *(make_lattice(tile_px, unit_px, size, first.overlap_px, scale) for size in sizes),
     ]
 
 
@@ -190,7 +190,7 @@ class Pass(NamedTuple):
 
 
 Measure = Callable[[int], Pass]
-"""A pass with windows of so many pixels; raises `CannotRunError`."""
+"""A pass with windows of so many pixels of the map; raises `CannotRunError`."""
 
 
 def choose_lattice(lattices: Sequence[Lattice], limits: Limits, measure: Measure) -> Choice:
@@ -254,15 +254,16 @@ def choose_window(
     config: MapConfig,
     machine: Machine,
     block_bytes: int,
+    scale: int,
 ) -> Choice:
     """The lattice of a run with `window_px=auto`.
 
     `ratios` are the sensors' pixel sizes in pixels of the map, `needs` what the arrays take, within
-    `block_bytes`, `map_px` the map's height and width.
+    `block_bytes`, `map_px` the map's height and width, `scale` as in `Lattice`.
     """
     tile_px, unit_px = bundles[0].meta.tile_px, alignment_unit(ratios.values())
-    lattices = candidates(tile_px, unit_px, config.overlap_px)
-    with trial(bundles, sensors, ratios, config, machine) as (measure, budget):
+    lattices = candidates(tile_px, unit_px, config.overlap_px, scale)
+    with trial(bundles, sensors, ratios, config, machine, scale) as (measure, budget):
         on_gpu = machine.device.type == "cuda"
         free = None if on_gpu or not machine.seen else available_bytes()
         share = math.inf if free is None else MEMORY_SHARE * free / machine.processes
@@ -277,6 +278,7 @@ def trial(
     ratios: Mapping[str, Fraction],
     config: MapConfig,
     machine: Machine,
+    scale: int = 1,
 ) -> Iterator[tuple[Measure, int]]:
     """What measures a pass of the run's networks, and how many bytes it may take.
 
@@ -297,7 +299,7 @@ def trial(
 
     def measure(window_px: int) -> Pass:
         window = _window(sensors, ratios, bundles[0], window_px)
-        inputs = network_inputs([window] * machine.batch, names, _YEAR, window_px)
+        inputs = network_inputs([window] * machine.batch, names, _YEAR, window_px * scale)
         try:
             if on_gpu:
                 return _pass_on_gpu(predictor, inputs, device)

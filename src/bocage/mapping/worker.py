@@ -17,6 +17,7 @@ import torch
 
 from bocage.imagery import BrokenTileError
 from bocage.mapping.backends import open_predictor
+from bocage.mapping.coarse import CoarsePredictor
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import averaged
 from bocage.mapping.job import Job
@@ -81,13 +82,16 @@ class Worker:
         self._stream = Stream(self._job, series, self._predictor, together, self.clock)
 
     def _open(self, bundles: Sequence[Bundle], device: torch.device) -> Predictor:
-        window_px = self._job.plan.lattice.window_px
+        lattice = self._job.plan.lattice
 
         def open_one(bundle: Bundle) -> Predictor:
-            file = self._work.network_file(network_digest(bundle.network), window_px)
-            return open_predictor(bundle, self._config, device, window_px, file)
+            file = self._work.network_file(network_digest(bundle.network), lattice.seen_px)
+            return open_predictor(bundle, self._config, device, lattice.seen_px, file)
 
-        return averaged(open_one, bundles, self._config.d4)
+        predictor = averaged(open_one, bundles, self._config.d4)
+        if lattice.scale == 1:
+            return predictor
+        return CoarsePredictor(predictor, lattice.scale, self._job.tasks)
 
     def run(self, blocks: Iterable[Block]) -> Iterator[Outcome]:
         """Map the blocks in turn; an outcome comes when the block's files and marker are written.

@@ -1,0 +1,212 @@
+"""Maps of larger pixels than the network's: mean probabilities of the ground that each covers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from mapping_stubs import CRS, ORIGIN, Moody, Output, aerial, bundle, read_map, task, write_raster
+from rasterio.warp import transform as move
+
+from bocage.errors import ConfigError
+from bocage.imagery import Source
+from bocage.mapping import MapConfig, estimate_map, map_area
+from bocage.mapping.job import prepare
+
+pytestmark = pytest.mark.integration
+
+RGBI, SPOT = "AERIAL_RGBI", "SPOT_RGBI"
+X, Y = ORIGIN
+NODATA = 255
+
+
+class PixelByPixel(torch.nn.Module):
+    """Logits of four classes from a pixel's four bands; the last class by far the most likely."""
+
+    def forward(self, **inputs: Any) -> Output:
+        image = inputs["images"][RGBI].float()
+        assert image.shape[-2:] == inputs["output_hw"]
+        return Output({"LC": image / 16 + torch.tensor([0, 0, 0, 50.0])[:, None, None]}, {})
+
+
+class MoodyBeside(Moody):
+    """Depends on the whole windows of the photograph and of SPOT."""
+
+    def forward(self, **inputs: Any) -> Output:
+        logits = super().forward(**inputs).logits["LC"]
+        if SPOT in inputs["images"]:
+            spot = inputs["images"][SPOT].float() / 1000
+            logits = logits + spot.repeat_interleave(8, 2).repeat_interleave(8, 3)
+        return Output({"LC": logits}, {})
+
+
+def means_of(image: np.ndarray, scale: int) -> np.ndarray:
+    """Mean probabilities of the first three classes, (3, H, W) of whole map pixels."""
+    power = np.exp(image[:3].astype(float) / 16)
+    shares = power / power.sum(axis=0)
+    height, width = (size // scale for size in shares.shape[1:])
+    shares = shares[:, : height * scale, : width * scale]
+    return shares.reshape(3, height, scale, width, scale).mean(axis=(2, 4))
+
+
+@pytest.mark.parametrize("scale", [2, 5])
+def test_a_pixel_shows_the_mean_probabilities_of_its_ground(tmp_path: Path, scale: int) -> None:
+    """Not of the class that is not scored, and not the probabilities of a mean."""
+    image = aerial(203, 317, high=255)
+    photo = write_raster(tmp_path / "a.tif", image)
+    network = bundle(PixelByPixel(), tasks=(task(unscored=1),))
+    config = MapConfig(
+        resolution_m=0.2 * scale, probabilities=("all",), entropy=True, check_values=False
+    )
+    report = map_area(network, [Source("aerial", photo)], tmp_path / "out", config)
+    means = means_of(image, scale)
+    height, width = means.shape[1:]
+    whole = (slice(0, height), slice(0, width))
+    with rasterio.open(tmp_path / "out" / "cover.tif") as out:
+        assert out.res == pytest.approx((0.2 * scale, 0.2 * scale))
+        assert (out.transform.c, out.transform.f) == pytest.approx(ORIGIN)
+        assert out.shape == (-(-203 // scale), -(-317 // scale))
+        classes = out.read(1)
+    sure = np.sort(means, axis=0)
+    clear = sure[-1] - sure[-2] > 1e-5
+    np.testing.assert_array_equal(classes[whole][clear], means.argmax(axis=0)[clear])
+    with rasterio.open(tmp_path / "out" / "cover_probabilities.tif") as out:
+        np.testing.assert_allclose(out.read()[:, *whole], means * 254, atol=0.51)
+    confidence = read_map(tmp_path / "out" / "cover_confidence.tif")
+    np.testing.assert_allclose(confidence[whole], means.max(axis=0) * 254, atol=0.51)
+    entropy = -(means * np.log(means)).sum(axis=0) / np.log(3)
+    found = read_map(tmp_path / "out" / "cover_entropy.tif")
+    np.testing.assert_allclose(found[whole], entropy * 254, atol=0.6)
+    assert report.resolution_m == pytest.approx(0.2 * scale)
+    # At the border: what has imagery on half of its ground or more.
+    for axis, (size, whole_px) in enumerate(zip((203, 317), (height, width), strict=True)):
+        rest = np.take(classes, range(whole_px, classes.shape[axis]), axis=axis)
+        rest = np.take(rest, range(min(height, width)), axis=1 - axis)
+        assert (rest != NODATA).all() if size % scale >= scale / 2 else (rest == NODATA).all()
+
+
+def test_holes_are_nodata_where_they_cover_more_than_half(tmp_path: Path) -> None:
+    image = aerial(200, 200, high=250) + np.uint8(1)
+    hole = np.zeros((200, 200), bool)
+    hole[40:62, 80:102] = True  # ends two pixels of five behind a pixel of the map
+    hole[100:123, 20:43] = True  # three of five
+    image[:, hole] = 0
+    photo = write_raster(tmp_path / "a.tif", image, nodata=0)
+    config = MapConfig(resolution_m=1.0, check_values=False)
+    map_area(bundle(PixelByPixel()), [Source("aerial", photo)], tmp_path / "out", config)
+    expected = np.zeros((40, 40), bool)
+    expected[8:12, 16:20] = True
+    expected[20:25, 4:9] = True
+    expected[24, 8] = False  # nine of 25 pixels
+    np.testing.assert_array_equal(read_map(tmp_path / "out" / "cover.tif") == NODATA, expected)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+    """A photograph, and SPOT that ends inside it."""
+    folder = tmp_path_factory.mktemp("imagery")
+    photo = write_raster(folder / "a.tif", aerial(1112, 1120, high=255))
+    spot = np.random.default_rng(1).integers(1, 4000, (4, 139, 90), dtype=np.uint16)
+    return [Source("aerial", photo), Source("spot", write_raster(folder / "s.tif", spot, 1.6))]
+
+
+LARGE = {
+    "resolution_m": 0.4, "window_px": 48, "overlap_px": 16, "block_px": 512, "check_values": False
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, sources: list[Source]) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    network = bundle(MoodyBeside(), (RGBI, SPOT))
+    map_area(network, sources, out, MapConfig(**(LARGE | {"block_px": 1024})))
+    return out
+
+
+@pytest.mark.parametrize("layer", ["cover", "cover_confidence", "coverage"])
+def test_no_cut_changes_a_pixel(
+    tmp_path: Path, sources: list[Source], whole: Path, layer: str
+) -> None:
+    network = bundle(MoodyBeside(), (RGBI, SPOT))
+    map_area(network, sources, tmp_path / "cut", MapConfig(**LARGE))
+    expected = read_map(whole / f"{layer}.tif")
+    assert expected.shape == (556, 560)
+    assert len(np.unique(expected)) > 2 or layer == "coverage"
+    np.testing.assert_array_equal(read_map(tmp_path / "cut" / f"{layer}.tif"), expected)
+
+
+def test_a_part_is_the_cut_of_the_whole(tmp_path: Path, sources: list[Source], whole: Path) -> None:
+    bounds = (X + 37 * 0.4, Y - 401 * 0.4, X + 400 * 0.4, Y - 93 * 0.4)
+    network = bundle(MoodyBeside(), (RGBI, SPOT))
+    map_area(network, sources, tmp_path / "part", MapConfig(**LARGE, bounds=bounds))
+    for layer in ("cover", "cover_confidence", "coverage"):
+        expected = read_map(whole / f"{layer}.tif")[93:401, 37:400]
+        np.testing.assert_array_equal(read_map(tmp_path / "part" / f"{layer}.tif"), expected)
+
+
+def test_in_another_crs_pixels_lie_where_the_ground_is(tmp_path: Path) -> None:
+    image = np.zeros((4, 300, 300), np.uint8)
+    squares = np.add.outer(np.arange(300) // 60, np.arange(300) // 60) % 3
+    for k in range(3):
+        image[k] = np.where(squares == k, 250, 1)
+    photo = write_raster(tmp_path / "a.tif", image)
+    config = MapConfig(crs="EPSG:32631", resolution_m=0.6, check_values=False)
+    network = bundle(PixelByPixel(), tasks=(task(unscored=1),))
+    map_area(network, [Source("aerial", photo)], tmp_path / "out", config)
+    with rasterio.open(tmp_path / "out" / "cover.tif") as out:
+        assert out.res == pytest.approx((0.6, 0.6))
+        assert out.transform.c / 0.6 == pytest.approx(round(out.transform.c / 0.6), abs=1e-4)
+        middles = [ORIGIN[0] + (30 + 60 * k) * 0.2 for k in range(5)]
+        for i, x in enumerate(middles):
+            xs, ys = move(CRS, out.crs, [x], [ORIGIN[1] - (30 + 60 * 2) * 0.2])
+            assert next(out.sample([(xs[0], ys[0])]))[0] == (i + 2) % 3
+
+
+@pytest.mark.parametrize(("asked", "nearest"), [(0.3, "0.2 or 0.4"), (0.1, "0.2 or 0.4"),
+                                                (0.9, "0.8 or 1")])  # fmt: skip
+def test_a_resolution_between_is_refused(tmp_path: Path, asked: float, nearest: str) -> None:
+    photo = write_raster(tmp_path / "a.tif", aerial(64, 64))
+    with pytest.raises(ConfigError, match=f"maps at 0.2 m, and at whole multiples.*{nearest}"):
+        map_area(
+            bundle(PixelByPixel()), [Source("aerial", photo)], tmp_path / "out",
+            MapConfig(resolution_m=asked),
+        )  # fmt: skip
+
+
+def test_windows_hold_the_ground_that_the_network_has_learnt(tmp_path: Path) -> None:
+    photo = write_raster(tmp_path / "a.tif", aerial(400, 400))
+    network, sources = bundle(PixelByPixel(), tile_px=64), [Source("aerial", photo)]
+
+    def lattice(**config: Any) -> Any:
+        return prepare([network], sources, MapConfig(check_values=False, **config)).plan.lattice
+
+    assert (lattice(resolution_m=0.8).window_px, lattice(resolution_m=0.8).seen_px) == (16, 64)
+    uneven = lattice(resolution_m=1.0)
+    assert (uneven.window_px, uneven.seen_px) == (13, 65)
+    assert 0 < lattice(resolution_m=20.0).overlap_px < 2, "of two pixels at least"
+    with pytest.raises(ConfigError, match="at most 2048"):
+        lattice(resolution_m=0.8, window_px=2049)
+    job = prepare([network], sources, MapConfig(check_values=False, resolution_m=1.0))
+    assert any("windows are 65 px where the network was trained on 64" in w for w in job.warnings)
+    cost = estimate_map(network, sources, MapConfig(check_values=False, resolution_m=0.8))
+    assert (cost.height, cost.width, cost.window_px) == (100, 100, 16)
+    assert cost.km2 == pytest.approx(0.0064)
+
+
+def test_a_chosen_window_is_tried_at_the_size_that_the_network_sees(tmp_path: Path) -> None:
+    photo = write_raster(tmp_path / "a.tif", aerial(800, 800))
+    config = MapConfig(resolution_m=0.8, window_px="auto", check_values=False)
+    seen: list[int] = []
+
+    class Listening(PixelByPixel):
+        def forward(self, **inputs: Any) -> Output:
+            seen.append(inputs["images"][RGBI].shape[-1])
+            return super().forward(**inputs)
+
+    map_area(bundle(Listening()), [Source("aerial", photo)], tmp_path / "out", config)
+    assert seen[0] == 64, "16 pixels of the map"
+    assert all(size % 64 == 0 for size in seen)
