@@ -43,10 +43,10 @@ from benchmarks import naive
 from benchmarks.measure import Row, compare
 from bocage.mapping import MapConfig, Source, map_area
 from bocage.mapping.blend import Blender
+from bocage.mapping.cog import cog_options
 from bocage.mapping.outputs import Layer, TaskOutput
 from bocage.mapping.plan import BLOCK_STEP_PX, Plan, make_lattice
 from bocage.mapping.report import MapReport
-from bocage.mapping.write import cog_options
 from bocage.models import Bundle, BundleMeta, NetworkConfig, NetworkOutput
 from bocage.nomenclatures import LAND_COVER
 from bocage.series import SeriesConfig
@@ -185,7 +185,6 @@ def _read_and_write(raster: Path, classes: NDArray[np.uint8], folder: Path) -> N
         rasterio.shutil.copy(
             memory.name,
             folder / "floor.tif",
-            driver="COG",
             overview_resampling=layer.overviews,
             **cog_options(layer),
         )

@@ -19,7 +19,8 @@ set -euo pipefail
 : "${OUT:?folder that all tasks see}" "${SHARES:?number of shares}"
 export OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"
 
-# Exit status 1 says that some blocks failed; they are listed, and merge tells them again. The task
-# has done its share all the same.
+# Exit status 1 may say that some blocks failed: the share has told so then, merge tells them again,
+# and the task has done its work all the same.
+told="$OUT/blocks/$(printf 'share-%04d-of-%04d.json' "$SLURM_ARRAY_TASK_ID" "$SHARES")"
 bocage map "$RUN" --aerial "$ORTHO" -o "$OUT" \
-    --shard "$SLURM_ARRAY_TASK_ID/$SHARES" missing_tiles=report || [ $? -eq 1 ]
+    --shard "$SLURM_ARRAY_TASK_ID/$SHARES" missing_tiles=report || { [ $? -eq 1 ] && [ -e "$told" ]; }

@@ -237,7 +237,7 @@ def test_a_plan_of_another_layout_is_refused(tmp_path: Path, sources: list[Sourc
     stated = json.loads(plan.read_text())
     del stated["layout"], stated["product"]["origin"], stated["product"]["whole_px"]
     plan.write_text(json.dumps(stated))
-    words = r"plan\.json: has layout 1, where this version of bocage writes 2.*overwrite=true"
+    words = r"plan\.json: has layout 1, where this version of bocage writes 3.*overwrite=true"
     with pytest.raises(ConfigError, match=words):
         map_area(bundle(Moody()), sources[:1], out, config)
     with pytest.raises(ConfigError, match=words):

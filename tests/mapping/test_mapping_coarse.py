@@ -16,6 +16,8 @@ from bocage.errors import ConfigError
 from bocage.imagery import Source
 from bocage.mapping import MapConfig, estimate_map, map_area
 from bocage.mapping.job import prepare
+from bocage.models import InputConfig, TaskHead
+from bocage.models.published import PublishedConfig, published_input
 
 pytestmark = pytest.mark.integration
 
@@ -187,7 +189,8 @@ def test_windows_hold_the_ground_that_the_network_has_learnt(tmp_path: Path) -> 
     assert (lattice(resolution_m=0.8).window_px, lattice(resolution_m=0.8).seen_px) == (16, 64)
     uneven = lattice(resolution_m=1.0)
     assert (uneven.window_px, uneven.seen_px) == (13, 65)
-    assert 0 < lattice(resolution_m=20.0).overlap_px < 2, "of two pixels at least"
+    smallest = lattice(resolution_m=12.8)
+    assert (smallest.window_px, smallest.overlap_px) == (2, 1), "one has no stride that overlaps"
     with pytest.raises(ConfigError, match="at most 2048"):
         lattice(resolution_m=0.8, window_px=2049)
     job = prepare([network], sources, MapConfig(check_values=False, resolution_m=1.0))
@@ -210,3 +213,117 @@ def test_a_chosen_window_is_tried_at_the_size_that_the_network_sees(tmp_path: Pa
     map_area(bundle(Listening()), [Source("aerial", photo)], tmp_path / "out", config)
     assert seen[0] == 64, "16 pixels of the map"
     assert all(size % 64 == 0 for size in seen)
+
+
+S2 = "SENTINEL2_TS"
+
+
+@pytest.fixture
+def beside_sentinel(tmp_path: Path) -> tuple[Any, list[Source]]:
+    photo = write_raster(tmp_path / "a.tif", aerial(512, 512))
+    series = write_raster(tmp_path / "s2.tif", np.ones((20, 10, 10), np.uint16), 10.24)
+    dates = tmp_path / "dates.txt"
+    dates.write_text("20210501\n20210601\n")
+    sources = [Source("aerial", photo), Source("sentinel2", series, dates)]
+    return bundle(PixelByPixel(), (RGBI, S2), tile_px=512), sources
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (1.0, "windows are 2560 of the network's pixels wide or more.*0.8, 1.6"),
+        (10.0, "no window suits.*6.4, 12.8"),
+    ],
+)
+def test_pixels_that_seldom_meet_the_sensors_are_refused_with_those_that_do(
+    beside_sentinel: tuple[Any, list[Source]], asked: float, words: str
+) -> None:
+    network, sources = beside_sentinel
+    for window_px in (None, "auto"):
+        config = MapConfig(resolution_m=asked, window_px=window_px, check_values=False)
+        with pytest.raises(ConfigError, match=f"resolution_m={asked:g}: .*{words}"):
+            prepare([network], sources, config)
+    for suiting in (0.8, 1.6, 6.4, 12.8):
+        job = prepare([network], sources, MapConfig(resolution_m=suiting, check_values=False))
+        assert job.plan.lattice.seen_px == 512
+    wide = MapConfig(resolution_m=1.0, window_px=512, check_values=False)
+    assert prepare([network], sources, wide).plan.lattice.seen_px == 2560
+
+
+def published(arch: str) -> Any:
+    config = PublishedConfig(
+        architecture=arch, inputs=(published_input("aerial"),),
+        tasks=(TaskHead(name="LC", num_classes=4),), tile_px=512,
+    )  # fmt: skip
+    made = bundle(PixelByPixel(), tile_px=512)
+    return made._replace(meta=made.meta.model_copy(update={"network": config}))
+
+
+def test_windows_are_such_as_a_published_network_takes(tmp_path: Path) -> None:
+    sources = [Source("aerial", write_raster(tmp_path / "a.tif", aerial(64, 64)))]
+
+    def lattice(arch: str, **config: Any) -> Any:
+        options = MapConfig(check_values=False, **config)
+        return prepare([published(arch)], sources, options).plan.lattice
+
+    swin, resnet = "swin_tiny-upernet", "resnet34-unet"
+    assert lattice(swin, resolution_m=0.8).seen_px == 512
+    assert lattice(swin, window_px="auto").seen_px == 512
+    with pytest.raises(ConfigError, match=r"resolution_m=1: no window suits.*0\.8, 1\.6"):
+        lattice(swin, resolution_m=1.0)
+    with pytest.raises(ConfigError, match=r"takes windows of 512 px of its own.*set it to 512"):
+        lattice(swin, window_px=1024)
+    assert lattice(resnet, resolution_m=1.0).seen_px == 480, "whole pixels, halved five times"
+    assert lattice(resnet, window_px=544).seen_px == 544
+    with pytest.raises(ConfigError, match=r"multiple of 32 pixels.*Nearest: 512"):
+        lattice(resnet, window_px=510)
+
+
+@pytest.mark.parametrize("shift_m", [0.0, 0.1, 0.05])
+def test_the_network_sees_the_imagerys_own_pixels(tmp_path: Path, shift_m: float) -> None:
+    """Wherever these lie: a chessboard stays one."""
+    image = np.zeros((4, 200, 200), np.uint8)
+    image[:, ::2, ::2] = image[:, 1::2, 1::2] = 200
+    origin = (X + shift_m, Y - shift_m)
+    photo = write_raster(tmp_path / "a.tif", image, origin=origin)
+    seen: list[np.ndarray] = []
+
+    class Listening(PixelByPixel):
+        def forward(self, **inputs: Any) -> Output:
+            seen.append(inputs["images"][RGBI].numpy())
+            return super().forward(**inputs)
+
+    config = MapConfig(resolution_m=1.0, check_values=False)
+    map_area(bundle(Listening()), [Source("aerial", photo)], tmp_path / "out", config)
+    assert all(set(np.unique(window)) == {0, 200} for window in seen)
+    with rasterio.open(tmp_path / "out" / "cover.tif") as out:
+        places = out.transform.c - origin[0], out.transform.f - origin[1]
+        assert all(abs(p / 0.2 - round(p / 0.2)) < 1e-6 for p in places)
+        assert out.bounds.left <= origin[0] + 0.1
+        assert out.bounds.top >= origin[1] - 0.1
+
+
+def test_coarse_imagery_is_told_whatever_the_maps_pixels_are(tmp_path: Path) -> None:
+    photo = write_raster(tmp_path / "a.tif", aerial(64, 64), 1.0)
+    sources = [Source("aerial", photo)]
+    for asked in (0.2, 1.0, 2.0):
+        config = MapConfig(resolution_m=asked, check_values=False)
+        warnings = prepare([bundle(PixelByPixel())], sources, config).warnings
+        assert any("pixels of 1 m are resampled to 0.2 m" in text for text in warnings)
+        assert not any("covers only part" in text for text in warnings)
+
+
+def test_sensors_that_share_a_pixel_of_the_map_make_it_known_together(tmp_path: Path) -> None:
+    image = aerial(100, 100, high=250) + np.uint8(1)
+    image[:, :, ::5] = image[:, :, 1::5] = image[:, :, 2::5] = 0  # two of five columns are known
+    photo = write_raster(tmp_path / "a.tif", image, nodata=0)
+    height = np.full((2, 100, 100), 5, np.float32)
+    height[:, :, 2::5] = height[:, :, 3::5] = height[:, :, 4::5] = -9999  # the other two
+    dem = write_raster(tmp_path / "d.tif", height, nodata=-9999)
+    spec = InputConfig(modality="DEM_ELEV", resolution_m=0.2)
+    network = bundle(PixelByPixel(), (RGBI, spec))
+    sources = [Source("aerial", photo), Source("elevation", dem)]
+    config = MapConfig(resolution_m=1.0, check_values=False)
+    map_area(network, sources, tmp_path / "out", config)
+    assert (read_map(tmp_path / "out" / "cover.tif") != NODATA).all()
+    assert (read_map(tmp_path / "out" / "coverage.tif") == 0b11).all()

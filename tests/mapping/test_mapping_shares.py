@@ -271,13 +271,15 @@ def test_a_kill_while_the_files_are_made(tmp_path: Path, sources, whole, monkeyp
     real, calls = getattr(module, name), []
 
     def killed(target, *rest, **options):
-        if name == "rmtree":
+        if name == "rmtree" and Path(target).name.startswith(".blocks."):
             for path in sorted(target.iterdir())[::2]:
                 path.unlink()
             raise Killed
         real(target, *rest, **options)
         calls.append(target)
-        if len(calls) == times or (times is None and target.name == "report.json"):
+        if (len(calls) == times and name != "rmtree") or (
+            times is None and target.name == "report.json"
+        ):
             raise Killed
 
     with monkeypatch.context() as patch:
@@ -292,8 +294,7 @@ def test_a_kill_while_the_files_are_made(tmp_path: Path, sources, whole, monkeyp
             map_area(bundle(Moody()), sources, out, CONFIG.model_copy(update={"overwrite": True}))
     else:
         assert finish().exit_code == 0
-    leftover = [p.name for p in out.iterdir() if p.name.startswith(".")]
-    assert not leftover or (merged and step == LAST_STEPS[-1])
+    assert not [p.name for p in out.iterdir() if p.name.startswith(".")]
     assert not (out / "blocks").exists()
     for file in whole.glob("*.tif"):
         assert (out / file.name).read_bytes() == file.read_bytes(), file.name
@@ -387,20 +388,77 @@ def test_somebodys_own_files_are_kept(tmp_path: Path, sources, name):
     assert own.read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("loss", ["removed", "truncated"])
-def test_a_block_whose_file_is_lost_is_computed_anew(tmp_path: Path, sources, whole, loss):
-    out = tmp_path / "out"
-    for part in (1, 2):
-        map_area(bundle(Moody()), sources, out, CONFIG, share=(part, 2))
-    file = sorted((out / "blocks").glob("000001_*.tif"))[0]
-    if loss == "removed":
+LOSSES = {
+    "removed": None,
+    "empty": lambda data: b"",
+    "halved": lambda data: data[: len(data) // 2],
+    "without its end": lambda data: data[:-3],
+    "zeroed": lambda data: bytes(len(data)),
+    "zeroed inside": lambda data: data[: len(data) // 2] + bytes(64) + data[len(data) // 2 + 64 :],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+@pytest.mark.parametrize("side_px", [400, 1100])
+def test_a_block_whose_file_is_lost_is_computed_anew(tmp_path: Path, side_px: int, loss: str):
+    """Also where the file keeps its size, as after a loss of power."""
+    image = aerial(side_px, side_px, high=255)
+    sources = [Source("aerial", write_raster(tmp_path / "a.tif", image))]
+    out, whole, network = tmp_path / "out", tmp_path / "whole", bundle(Moody())
+    map_area(network, sources, whole, CONFIG)
+    map_area(network, sources, out, CONFIG, share=(1, 1))
+    file = sorted((out / "blocks").glob("000000_*.tif"))[0]
+    spoil = LOSSES[loss]
+    if spoil is None:
         file.unlink()
     else:
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(DataError, match=rf"{file.name}: is missing or truncated, .* computed anew"):
+        file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(DataError, match=rf"{file.name}: is missing or damaged, .* computed anew"):
         merge_shares(out)
-    report = map_area(bundle(Moody()), sources, out, CONFIG)
+    report = map_area(network, sources, out, CONFIG)
     assert report.blocks_resumed == report.blocks - 1
+    assert_same_files(out, whole)
+
+
+def test_a_share_that_ends_while_others_merge_is_not_lost(tmp_path: Path, sources, monkeypatch):
+    """What came too late for the map is listed, and kept."""
+    out, network = tmp_path / "out", bundle(Moody())
+    map_area(network, sources, out, CONFIG, share=(1, 2))
+    real, late = finish_module.write_cog, []
+
+    def slow(*given):
+        if not late:
+            late.append(map_area(network, sources, out, CONFIG, share=(2, 2)))
+        real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finish_module, "write_cog", slow)
+        report = merge_shares(out, partial=True)
+    assert late[0].exit_code == 0
+    assert report.exit_code == 1
+    assert [failure.index for failure in report.failed] == [1, 3, 5, 7]
+    assert (read_map(out / "cover.tif")[:512, 512:1024] == 255).all()
+    assert merge_shares(out).exit_code == 0
+    assert (read_map(out / "cover.tif") != 255).all()
+
+
+@pytest.mark.parametrize("second", ["run", "merge"])
+def test_two_at_once_do_not_disturb_each_other(tmp_path: Path, sources, whole, monkeypatch, second):
+    out, network = tmp_path / "out", bundle(Moody())
+    for part in (1, 2):
+        map_area(network, sources, out, CONFIG, share=(part, 2))
+    real, refused = finish_module.write_cog, []
+
+    def meanwhile(*given):
+        with pytest.raises(ConfigError, match="another process is at work on this map") as caught:
+            merge_shares(out) if second == "merge" else map_area(network, sources, out, CONFIG)
+        refused.append(caught)
+        real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(finish_module, "write_cog", meanwhile)
+        assert merge_shares(out).exit_code == 0
+    assert len(refused) == 2, "a layer each"
     assert_same_files(out, whole)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
+from rasterio.windows import Window
+from rio_cogeo.cogeo import cog_validate
+from tifffile import TiffFile
 
+from bocage.errors import DataError
+from bocage.mapping import cog
+from bocage.mapping.cog import Piece, check_whole, tile_options
 from bocage.mapping.outputs import NODATA, Layer
 from bocage.mapping.plan import Block, Plan, make_lattice
 from bocage.mapping.write import write_block, write_cog
@@ -42,6 +50,7 @@ def write_map(
         parts.append((block, file))
     target = folder / "map.tif"
     write_cog(target, layer, grid, parts, folder)
+    assert cog_validate(target, strict=True, quiet=True)[0]
     return target
 
 
@@ -132,3 +141,103 @@ def test_map_wider_than_a_blocks_overviews_reach(tmp_path: Path, layer: Layer) -
     for place in (5, 6, 7, 8):
         # What is left of a cell that is in part without data counts.
         assert np.array_equal(made[place][0, 0], line[:: 2**place])
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("layer", [CLASSES, SHARES])
+@pytest.mark.parametrize("block_px", [512, 1024, 1536])
+def test_tiles_lie_as_the_files_head_says(tmp_path: Path, layer: Layer, block_px: int) -> None:
+    """Smallest overview first, row by row, each between its size and its last four bytes; of all
+    blocks, also those that were lost."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 3, (len(layer.bands), 2600, 1800), dtype=np.uint8)
+    made = write_map(tmp_path, layer, values, block_px, frozenset({1}))
+    data = made.read_bytes()
+    assert b"BLOCK_LEADER=SIZE_AS_UINT4" in data[:500]
+    assert b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED" in data[:500]
+    end = 0
+    with TiffFile(made) as tiff:
+        assert [page.shape[:2] for page in tiff.pages] == [
+            (2600, 1800), (1300, 900), (650, 450), (325, 225)
+        ]  # fmt: skip
+        for page in reversed(list(tiff.pages)):
+            for offset, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+                assert offset == end + 4 or end == 0
+                assert int.from_bytes(data[offset - 4 : offset], "little") == size
+                end = offset + size + 4
+                assert data[end - 8 : end - 4] == data[end - 4 : end]
+        assert end == len(data)
+        # Another reader than GDAL.
+        decoded = np.moveaxis(np.atleast_3d(tiff.pages[0].asarray()), -1, 0)
+    lost = np.zeros((2600, 1800), bool)
+    lost[:block_px, block_px : 2 * block_px] = True
+    assert np.array_equal(decoded, np.where(lost, NODATA, values))
+    assert all(np.array_equal(a, b) for a, b in zip(decoded, overviews(made)[0], strict=True))
+
+
+@pytest.mark.integration
+def test_tiles_of_blocks_are_copied_and_not_made_again(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 3, (1, 2048, 2048), dtype=np.uint8)
+    made = write_map(tmp_path, CLASSES, values, 1024)
+    with TiffFile(made) as whole, TiffFile(tmp_path / "000003.tif") as part:
+        data, block = made.read_bytes(), (tmp_path / "000003.tif").read_bytes()
+
+        def tile(bytes_: bytes, page: Any, number: int) -> bytes:
+            start = page.dataoffsets[number]
+            return bytes_[start : start + page.databytecounts[number]]
+
+        map_page, half_page, block_page = whole.pages[0], whole.pages[1], part.pages[0]
+        assert tile(data, map_page, 4 * 2 + 2) == tile(block, block_page, 0)
+        assert tile(data, map_page, 4 * 3 + 3) == tile(block, block_page, 2 + 1)
+        assert tile(data, half_page, 2 + 1) == tile(block, block_page, 2 * 2)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("block_px", [512, 1536, 2560])
+def test_overviews_show_nothing_where_a_block_is_lost(tmp_path: Path, block_px: int) -> None:
+    """Whatever stands beside a picture on the canvas of the block next to it."""
+    values = np.ones((1, 2 * block_px, 3 * block_px), np.uint8)
+    made = overviews(write_map(tmp_path, CLASSES, values, block_px, frozenset({1})))
+    for place, shown in enumerate(made):
+        start, stop = (-(-edge // 2**place) for edge in (block_px, 2 * block_px))
+        assert (shown[0, : start - 1, start + 1 : stop - 1] == NODATA).all()
+        shown[0, : start + 1, start - 1 : stop + 1] = 1
+        assert (shown == 1).all()
+
+
+@pytest.mark.unit
+def test_a_file_that_lacks_tiles_is_not_whole(tmp_path: Path) -> None:
+    """As GDAL leaves it on a disk that is full, without an error."""
+    made = tmp_path / "a.tif"
+    options = {"driver": "GTiff", "count": 1, "dtype": "uint8", "height": 1024, "width": 1024,
+               "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate",
+               "sparse_ok": True, "crs": "EPSG:2154",
+               "transform": from_origin(0, 0, 1, 1)}  # fmt: skip
+    with rasterio.open(made, "w", **options) as dataset:
+        dataset.write(np.ones((1024, 1024), np.uint8), 1)
+    check_whole(made, made)
+    with rasterio.open(made, "w", **options) as dataset:
+        dataset.write(np.ones((512, 512), np.uint8), 1, window=Window(0, 0, 512, 512))
+    with pytest.raises(DataError, match=r"a\.tif: could not be written whole"):
+        check_whole(made, made)
+
+
+@pytest.mark.unit
+def test_a_wide_map_takes_no_more_memory_than_a_tile(tmp_path: Path) -> None:
+    """Of 300 tiles side by side."""
+    values = np.zeros((1, 512, 512 * 300), np.uint8)
+    values[..., ::7] = np.random.default_rng(0).integers(0, 3, (1, 512, values.shape[2])).astype(
+        np.uint8)[..., ::7]  # fmt: skip
+    with rasterio.open(
+        tmp_path / "a.tif", "w", **tile_options(CLASSES), count=1, dtype="uint8", height=512,
+        width=values.shape[2], crs="EPSG:2154", transform=from_origin(0, 0, 1, 1),
+    ) as dataset:  # fmt: skip
+        dataset.write(values)
+    size = (tmp_path / "a.tif").stat().st_size
+    pieces = [Piece(tmp_path / "a.tif", (0, 1), (0, 300))]
+    tracemalloc.start()
+    written = sum(len(tile) for tile in cog._tiles(pieces, 1, 300, b""))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert written > 0.9 * size > 3e6
+    assert peak < size / 10

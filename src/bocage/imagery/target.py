@@ -175,7 +175,8 @@ def _other_grid(reference: Sensor, output_m: float, wanted: Wanted) -> Grid:
     size = wanted.resolution_m or output_m
     t = own.transform
     upright = not (t.b or t.d) and t.a > 0 and t.e < 0
-    if same_crs(own.crs, crs):
+    same = same_crs(own.crs, crs)
+    if same:
         if upright and all(abs(side / size - 1) <= SAME_SIZE for side in own.resolution):
             return own
         box: Bounds | None = own.bounds
@@ -190,6 +191,12 @@ def _other_grid(reference: Sensor, output_m: float, wanted: Wanted) -> Grid:
     # On whole multiples of the pixel, so that maps side by side share one grid.
     x = math.floor(left / size + _SNAP_PX) * size
     y = math.ceil(top / size - _SNAP_PX) * size
+    scale = wanted.scale(output_m)
+    if same and upright and all(abs(s * scale / size - 1) <= SAME_SIZE for s in own.resolution):
+        # And on whole pixels of the imagery, or the network would see it resampled.
+        size = own.resolution[0] * scale
+        x = left - round((left - x) / own.resolution[0]) * own.resolution[0]
+        y = top + round((y - top) / own.resolution[1]) * own.resolution[1]
     width, height = (max(1, math.ceil(d / size - _SNAP_PX)) for d in (right - x, y - bottom))
     return Grid(crs, Affine(size, 0, x, 0, -size, y), width, height)
 

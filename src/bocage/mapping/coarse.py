@@ -18,6 +18,15 @@ from torch import Tensor
 from bocage.mapping.outputs import TaskOutput
 from bocage.mapping.predict import Predictor
 
+_STRIP_PX = 64
+"""Rows of the network's pixels that are worked on at once, about: a window's logits are held once,
+and not three times."""
+
+
+def in_map_pixels(predictor: Predictor, scale: int, tasks: Sequence[TaskOutput]) -> Predictor:
+    """The predictor for a map of which a pixel has `scale` of the network's to a side."""
+    return predictor if scale == 1 else CoarsePredictor(predictor, scale, tasks)
+
 
 class CoarsePredictor:
     """Another predictor's answers in squares of `scale` x `scale` pixels.
@@ -27,8 +36,8 @@ class CoarsePredictor:
 
     def __init__(self, predictor: Predictor, scale: int, tasks: Sequence[TaskOutput]) -> None:
         self._predictor, self._scale = predictor, scale
-        self._scored = {task.name: torch.tensor(task.scored) for task in tasks}
         self.device = predictor.device
+        self._scored = {task.name: torch.tensor(task.scored).to(self.device) for task in tasks}
 
     def __call__(self, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """Logits (B, K, s, s) per task; those of classes that are not scored are zero."""
@@ -36,11 +45,14 @@ class CoarsePredictor:
         return {name: self._merged(answer[name], scored) for name, scored in self._scored.items()}
 
     def _merged(self, logits_BKSS: Tensor, scored: Tensor) -> Tensor:
-        scored = scored.to(logits_BKSS.device)
-        shares = logits_BKSS.index_select(1, scored).softmax(dim=1)
-        means = F.avg_pool2d(shares, self._scale)
-        batch, classes = logits_BKSS.shape[:2]
-        merged = means.new_zeros(batch, classes, *means.shape[2:])
-        # A share that is no number stays none, and is found where the block is completed.
-        merged[:, scored] = means.clamp_min(torch.finfo(means.dtype).tiny).log()
-        return merged
+        batch, classes, height, width = logits_BKSS.shape
+        size = height // self._scale, width // self._scale
+        merged_BKss = logits_BKSS.new_zeros(batch, classes, *size)
+        step = max(1, _STRIP_PX // self._scale)
+        for first in range(0, size[0], step):
+            strip = logits_BKSS[:, :, first * self._scale : (first + step) * self._scale]
+            means = F.avg_pool2d(strip.index_select(1, scored).softmax(dim=1), self._scale)
+            # A share that is no number stays none, and is found where the block is completed.
+            logarithms = means.clamp_min(torch.finfo(means.dtype).tiny).log()
+            merged_BKss[:, :, first : first + step].index_copy_(1, scored, logarithms)
+        return merged_BKss

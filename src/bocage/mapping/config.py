@@ -62,7 +62,7 @@ class MapConfig(BaseModel):
     crs: str | None = None
     """CRS of the map, in metres, such as EPSG:2154. None: the finest sensor's, whose pixels it then
     has."""
-    resolution_m: float | None = Field(default=None, gt=0)
+    resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size of a map on a grid of its own, metres: the network's or a whole multiple of it.
     Larger pixels show the mean of the network's probabilities on their ground. None: the finest
     sensor's pixels, or with `crs` the network's."""

@@ -15,8 +15,8 @@ are written, held of this block with what is wanted of it and of the one before,
 it is written with its overviews; GDAL keeps tiles. A sensor that has to be resampled needs up to
 256 MiB more while it is read, a window in which data end 24 w² and a copy of what it shows, a batch
 of several windows their inputs twice, their logits, and 2 b² for each of up to three blocks that
-wait for it to fill; glibc may keep 100 MB of what was freed. Unless it is given, b is the largest
-of 512 to 4096 for which all this but the last two terms stays within 4 GiB.
+wait for it to fill; glibc keeps up to 256 MiB of what was freed. Unless it is given, b is the
+largest of 512 to 4096 for which all this but the last two terms stays within 4 GiB.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def map_area(
     planned = None if config.overwrite else planned_lattice(out)
     machine = machine_of(config, device, on_cluster)
     job = prepare(bundles, sources, config, machine, planned)
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:
         outcomes_of: _Hands = functools.partial(_map_here, device)
         if engine == "ray":
             ray = stack.enter_context(ray_cluster(address))
@@ -115,7 +115,7 @@ def map_area(
             device, outcomes_of = crew.device, functools.partial(map_on_ray, ray, crew)
         request = plan_record(job, bundles, sources, config)
         product = product_of(job, config, describe_models(bundles, weights, out))
-        alone = share is None
+        alone = held if share is None else None
         try:
             work = open_workspace(out, request, product, job.stems, config.overwrite, alone)
         except ConfigError:
@@ -141,12 +141,13 @@ def map_area(
                     failed.append(outcome.failure)
                 if progress:
                     progress(done, len(blocks))
-    total_s = time.perf_counter() - began
-    told = Told(str(device), len(blocks) - len(todo), tuple(failed), seconds, total_s)
-    work.declare(share or (1, 1), told.to_json())
-    if share is not None:
-        return make_report(work, {}, [told], blocks)
-    return finish_map(work, [told])
+        stack.close()  # the cluster has done its part
+        total_s = time.perf_counter() - began
+        told = Told(str(device), len(blocks) - len(todo), tuple(failed), seconds, total_s)
+        work.declare(share or (1, 1), told.to_json())
+        if share is not None:
+            return make_report(work, {}, [told], blocks, work.complete_of(blocks))
+        return finish_map(work, [told])
 
 
 def _map_here(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,8 +29,12 @@ from bocage.mapping.write import write_cog
 if TYPE_CHECKING:
     from bocage.models import Bundle
 
-_SAMPLES = (0.5, 0.25, 0.75)
-"""Where along the list of blocks a sample is looked for, the first with imagery."""
+_HALVINGS = 6
+"""Where along the list of blocks a sample is looked for, the first with imagery: in its middle, in
+the middles of the halves, and so on so many times."""
+_COPIES = 4
+"""The sample's files are finished once, and once this many times to a side: what a file costs by
+itself is told from what its pixels do."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,9 @@ def estimate_map(
         work.begin({}, {})
         worker = Worker(Assignment(job, bundles, config, work), device)
         sample, spent = _measure(worker, plan)
-        spent["finish"] = _finish(job, work, sample)
-    once, whole = plan.amounts(sample), plan.amounts()
-    by_pixels = whole.pixels / once.pixels
+        once, whole = plan.amounts(sample), plan.amounts()
+        by_pixels = whole.pixels / once.pixels
+        finish_s = _finishing(job, work, sample, by_pixels)
     by_windows = whole.windows / once.windows
     seconds = {
         "start": worker.clock.seconds["start"],
@@ -106,7 +112,7 @@ def estimate_map(
         "network": spent["network"] * by_windows,
         "blend": spent["blend"] * by_pixels,
         "write": spent["write"] * by_pixels,
-        "finish": spent["finish"] * by_pixels,
+        "finish": finish_s,
     }
     compute_s = sum(seconds[stage] for stage in ("prepare", "transfer", "network", "blend"))
     beside = (seconds["read"], compute_s, seconds["write"])
@@ -134,8 +140,8 @@ def estimate_map(
 def _measure(worker: Worker, plan: Plan) -> tuple[Block, dict[str, float]]:
     """A sample that has imagery, and the seconds of each stage on it."""
     reason = "it has no imagery"
-    for place in _SAMPLES:
-        sample = _sample(plan, plan.blocks[int(place * (len(plan.blocks) - 1))])
+    for place in _places(len(plan.blocks)):
+        sample = _sample(plan, plan.blocks[place])
         # Twice: the first time pays for memory and for what libraries do once.
         for _ in range(2):
             before = dict(worker.clock.seconds)
@@ -146,7 +152,21 @@ def _measure(worker: Worker, plan: Plan) -> tuple[Block, dict[str, float]]:
         spent = {stage: s - before[stage] for stage, s in worker.clock.seconds.items()}
         if spent["network"] > 0:
             return sample, spent
-    raise DataError(f"no sample of the area could be mapped: {reason}")
+    raise DataError(
+        f"no sample of the area could be mapped: {reason}. {len(_places(len(plan.blocks)))} of "
+        f"{len(plan.blocks)} blocks were tried; name a part that has imagery with bounds=… or aoi=…"
+    )
+
+
+def _places(count: int) -> list[int]:
+    """Of so many blocks those to try, each once.
+
+    >>> _places(5), _places(100)[:5]
+    ([2, 1, 3, 0, 4], [50, 25, 75, 12, 37])
+    """
+    halvings = range(1, _HALVINGS + 1)
+    shares = [odd / 2**n for n in halvings for odd in range(1, 2**n, 2)]
+    return list(dict.fromkeys([*(int(share * count) for share in shares), 0]))
 
 
 def _sample(plan: Plan, block: Block) -> Block:
@@ -171,14 +191,28 @@ def _around(middle: int, first: int, size_px: int, ground_px: int, side_px: int)
     return start, start + side_px
 
 
-def _finish(job: Job, work: Workspace, sample: Block) -> float:
-    """Seconds that it takes to make the sample's files a map of their own."""
+def _finishing(job: Job, work: Workspace, sample: Block, by_pixels: float) -> float:
+    """Seconds that finishing a map so many times the sample will take."""
+    once_s = _finish(job, work, sample, 1)
+    times = min(_COPIES, math.isqrt(int(by_pixels)))
+    if times < 2:
+        return once_s * by_pixels
+    each_s = max(0.0, _finish(job, work, sample, times) - once_s) / (times**2 - 1)
+    return once_s + each_s * (by_pixels - 1)
+
+
+def _finish(job: Job, work: Workspace, sample: Block, times: int) -> float:
+    """Seconds that it takes to make a map of the sample's files, so many times to a side."""
     height, width = sample.shape
     origin = job.target.whole.transform @ Affine.translation(sample.col0, sample.row0)
-    grid = replace(job.target.grid, transform=origin, height=height, width=width)
-    alone = Block(0, 0, height, 0, width)
+    grid = replace(job.target.grid, transform=origin)
+    grid = replace(grid, height=times * height, width=times * width)
+    places = [
+        Block(i, row * height, (row + 1) * height, col * width, (col + 1) * width)
+        for i, (row, col) in enumerate(itertools.product(range(times), repeat=2))
+    ]
     began = time.perf_counter()
     for layer in job.layers:
-        parts = [(alone, work.block_file(sample, layer.stem))]
+        parts = [(place, work.block_file(sample, layer.stem)) for place in places]
         write_cog(work.map_file(layer.stem), layer, grid, parts, work.folder)
     return time.perf_counter() - began

@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from bocage.errors import DataError
 from bocage.files import write_text
 from bocage.mapping.backends import backend_packages
 from bocage.mapping.config import MapConfig
+from bocage.mapping.hold import hold
 from bocage.mapping.job import Job
 from bocage.mapping.outputs import Layer
 from bocage.mapping.plan import Block, Lattice, Plan
@@ -28,7 +30,7 @@ from bocage.mapping.report import STAGES, FailedBlock, MapReport, versions
 from bocage.mapping.stac import write_item
 from bocage.mapping.styles import style_file, write_share_style
 from bocage.mapping.workspace import REPORT, Workspace
-from bocage.mapping.write import is_whole, write_cog
+from bocage.mapping.write import write_cog
 from bocage.nomenclatures.qgis import class_style
 from bocage.rasters import Grid
 
@@ -95,9 +97,16 @@ def merge_shares(out: Path, partial: bool = False) -> MapReport:
     if `partial`. Raises `DataError` also where `out` holds no unfinished map.
     """
     work = Workspace(out)
+    with ExitStack() as held:
+        hold(out, held)
+        return _merge(work, partial)
+
+
+def _merge(work: Workspace, partial: bool) -> MapReport:
     if work.finished:
         # A run that was killed after its report may have left them.
         work.discard_blocks()
+        work.clear_leftovers(())
     plan = _plan(work.product)
     told = [Told.from_json(share) for share in work.declared()]
     known = {failure.index for one in told for failure in one.failed}
@@ -106,9 +115,9 @@ def merge_shares(out: Path, partial: bool = False) -> MapReport:
         numbers = ", ".join(str(b.index) for b in missing[:_LISTED])
         more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
         raise DataError(
-            f"{out}: {len(missing)} of {len(plan.blocks)} blocks have not been computed (numbers "
-            f"{numbers}{more}). Run the missing shares, or those that were killed, again; or "
-            "finish without them with --partial."
+            f"{work.out}: {len(missing)} of {len(plan.blocks)} blocks have not been computed "
+            f"(numbers {numbers}{more}). Run the missing shares, or those that were killed, again; "
+            "or finish without them with --partial."
         )
     return finish_map(work, told, alone=not missing)
 
@@ -126,11 +135,12 @@ def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> Map
     if alone:
         work.clear_leftovers([layer.stem for layer in layers])
     blocks = [plan.on_map(block) for block in plan.blocks]
-    complete = [block for block in blocks if work.is_complete(block)]
+    # From here on they stand fast: a share that is still at work changes nothing of this map.
+    complete = work.complete_of(blocks)
     if not complete:
         if not plan.blocks:
             raise DataError(f"{work.out}: no block is to be mapped, so there is no map to finish.")
-        report = make_report(work, {}, told, plan.blocks)
+        report = make_report(work, {}, told, plan.blocks, [])
         work.finish(report)
         raise DataError(
             f"no block of {report.blocks} could be mapped; see {work.out / REPORT}\n"
@@ -143,7 +153,7 @@ def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> Map
         maps[layer.stem] = str(target)
         _write_style(target, layer)
     finishing_s = time.perf_counter() - began
-    report = make_report(work, maps, told, plan.blocks, finishing_s)
+    report = make_report(work, maps, told, plan.blocks, complete, finishing_s)
     dates = [datetime.date.fromisoformat(day) for day in product["dates"]]
     write_item(work.out, report, product["models"], dates)
     work.finish(report)
@@ -154,19 +164,17 @@ def _join(
     work: Workspace, target: Path, layer: Layer, grid: Grid, complete: Sequence[Block]
 ) -> None:
     """Write a layer; blocks whose files have been lost are given up (`DataError`)."""
-    parts = [(block, work.block_file(block, layer.stem)) for block in complete]
-    try:
-        write_cog(target, layer, grid, parts, work.folder)
-    except DataError as error:
-        broken = [(block, path) for block, path in parts if not is_whole(path)]
-        if not broken:
-            raise
-        for block, _ in broken:
+    broken = [block for block in complete if not work.is_sound(block, layer.stem)]
+    if broken:
+        for block in broken:
             work.forget(block)
+        first = work.block_file(broken[0], layer.stem)
         raise DataError(
-            f"{broken[0][1]}: is missing or truncated, though the block was complete; "
-            f"{len(broken)} blocks are no more. Run the same command again: they are computed anew."
-        ) from error
+            f"{first}: is missing or damaged, though the block was complete; {len(broken)} blocks "
+            "are no more. Run the same command again: they are computed anew."
+        )
+    parts = [(block, work.block_file(block, layer.stem)) for block in complete]
+    write_cog(target, layer, grid, parts, work.folder)
 
 
 def _write_style(target: Path, layer: Layer) -> None:
@@ -184,16 +192,16 @@ def make_report(
     maps: dict[str, str],
     told: Sequence[Told],
     blocks: Sequence[Block],
+    complete: Sequence[Block],
     finishing_s: float = 0.0,
 ) -> MapReport:
-    """The report over `blocks`, from what the shares have told and what is complete."""
+    """The report over `blocks`, of which some are `complete`, from what the shares have told."""
     product = work.product
     grid, plan = _grid(product), _plan(product)
     assert grid.crs is not None
     pixel_km2 = grid.resolution[0] * grid.resolution[1] / 1e6
     reasons = {failure.index: failure.reason for one in told for failure in one.failed}
     blocks = [plan.on_map(block) for block in blocks]
-    complete = [block for block in blocks if work.is_complete(block)]
     done = {block.index for block in complete}
     found = sorted({text for block in complete for text in work.found_in(block)})
     failed = [

@@ -40,10 +40,11 @@ from bocage.mapping.plan import (
     choose_block_px,
     make_lattice,
 )
+from bocage.mapping.scales import Demands, check_scale
 from bocage.mapping.suitability import check_suits
 from bocage.mapping.window import Choice, Machine, choose_window, machine_of
 from bocage.modalities import SENTINEL2_TS, get_modality
-from bocage.models.kinds import required_inputs
+from bocage.models.kinds import required_inputs, window_sides
 from bocage.rasters import GDAL_OPTIONS
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def prepare(
     output_m = meta.network.output_resolution_m
     wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
     scale = wanted.scale(output_m)
+    sides = window_sides(meta.network)
     sensors = [inspect(source, config.missing_tiles) for source in sources]
     for sensor in sensors if config.check_values else ():
         for name, given in learnt:
@@ -124,29 +126,34 @@ def prepare(
         for s in sensors
     }
     unit = alignment_unit(ratios.values())
+    if config.window_px in (None, "auto"):
+        own = tuple(ratio * scale for ratio in ratios.values())
+        check_scale(scale, Demands(meta.tile_px, sides, own), output_m)
     tasks = task_outputs(meta.tasks, config)
     layers = map_layers(meta.tasks, tasks, tuple(resolutions), config)
     needs = footprint(sensors, ratios, tasks, layers)
     target = lay_target(sensors, output_m, wanted)
     if config.window_px != "auto":
         chosen = Choice(
-            make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px, scale)
+            make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px, scale, sides)
         )
     elif planned is not None and planned.window_px % unit == 0:
         overlap_px = planned.overlap_px if config.overlap_px is None else config.overlap_px
-        chosen = Choice(make_lattice(meta.tile_px, unit, planned.window_px, overlap_px, scale))
+        chosen = Choice(
+            make_lattice(meta.tile_px, unit, planned.window_px, overlap_px, scale, sides)
+        )
     else:
         machine = machine or machine_of(config, torch.device("cpu"))
         chosen = choose_window(
             bundles, sensors, ratios, needs, (target.grid.height, target.grid.width), config,
-            machine, BLOCK_MEMORY_BYTES, scale,
+            machine, BLOCK_MEMORY_BYTES, scale, tasks,
         )  # fmt: skip
     lattice, reference = chosen.lattice, target.reference
-    sensors = [_covering(sensor, reference) for sensor in sensors]
+    sensors = [_covering(sensor, target, sensor.modality.name in required) for sensor in sensors]
     # Of the whole, not of the map: a part sees the pixels that the whole does.
     grids = {name: SensorGrid(target.whole, ratio) for name, ratio in ratios.items()}
     block_px = config.block_px or choose_block_px(needs, lattice, BLOCK_MEMORY_BYTES)
-    warnings = _warnings(sensors, target, tuple(resolutions), required)
+    warnings = _warnings(sensors, target, tuple(resolutions), required, scale)
     warnings += [] if chosen.note is None else [chosen.note]
     if "missing_tiles" in config.model_fields_set and not any(map(_has_tiles, sensors)):
         warnings.append(
@@ -154,11 +161,19 @@ def prepare(
             "cannot be read of it costs the blocks that show it, which the report lists."
         )
     warnings += [doubt for s in sensors if config.check_values for doubt in doubts(s)]
-    usual_px = make_lattice(meta.tile_px, unit, scale=scale).seen_px
+    usual_px = make_lattice(meta.tile_px, unit, scale=scale, sides=sides).seen_px
     if config.window_px in (None, "auto") and usual_px != meta.tile_px:
+        meeting = "those of the map and the inputs meet" if scale > 1 else "the inputs' pixels meet"
         warnings.append(
             f"windows are {lattice.seen_px} px where the network was trained on {meta.tile_px} "
-            f"px: the inputs' pixels meet every {unit * scale} px only."
+            f"px: {meeting} every {unit * scale} px only."
+        )
+    block_bytes = needs.total_bytes(lattice, block_px, block_px)
+    if config.block_px is None and block_bytes > BLOCK_MEMORY_BYTES:
+        warnings.append(
+            f"a process needs {block_bytes / 1e9:.1f} GB beside the network: smaller blocks than "
+            f"{block_px} px there are not"
+            + (", and each of these is so wide. Ask for smaller pixels." if scale > 1 else ".")
         )
     years = [
         s.dates.astype("datetime64[Y]").astype(int) + 1970 for s in sensors if s.dates is not None
@@ -232,9 +247,12 @@ def _plan(target: Target, lattice: Lattice, block_px: int) -> Plan:
     return replace(plan, left_out=frozenset(block.index for block in unwanted))
 
 
-def _covering(sensor: Sensor, reference: Sensor) -> Sensor:
-    raster = check_cover(sensor.raster, reference.raster)
-    mask = None if sensor.mask is None else check_cover(sensor.mask, reference.raster)
+def _covering(sensor: Sensor, target: Target, required: bool) -> Sensor:
+    """The sensor, which must reach into the whole: a part of it may lie elsewhere, as for the
+    whole's map. What the network cannot do without must reach into the map."""
+    ground = replace(target.reference.raster, grid=target.grid if required else target.whole)
+    raster = check_cover(sensor.raster, ground)
+    mask = None if sensor.mask is None else check_cover(sensor.mask, ground)
     return replace(sensor, raster=raster, mask=mask)
 
 
@@ -243,17 +261,18 @@ def _warnings(
     target: Target,
     inputs: Sequence[str],
     required: Sequence[str],
+    scale: int,
 ) -> list[str]:
     given = {sensor.modality.name for sensor in sensors}
     reference = target.reference
     found = [note for sensor in sensors for note in sensor.notes]
     found += [] if target.area is None else target.area.notes
     own = next(s.raster for s in sensors if s.modality is reference.modality)
-    own_m, made_m = approximate_resolution_m(own.grid), target.grid.resolution[0]
-    if own_m > made_m * COARSER:
+    own_m, seen_m = approximate_resolution_m(own.grid), target.grid.resolution[0] / scale
+    if own_m > seen_m * COARSER:
         found.append(
-            f"{own.path}: pixels of {own_m:.3g} m are resampled to {made_m:g} m: the map shows no "
-            "more than they do."
+            f"{own.path}: pixels of {own_m:.3g} m are resampled to {seen_m:g} m, which the network "
+            "has learnt from: the map shows no more than they do."
         )
     found += [
         f"{name} is an input of the network but not given: it counts as absent."
@@ -275,12 +294,14 @@ def _warnings(
 
 
 def _covers(sensor: Sensor, reference: Sensor) -> bool:
-    """Whether the sensor's bounds hold the reference's, to half of the sensor's pixel."""
+    """Whether the sensor's bounds hold the reference's, to half of its pixel or one of the
+    map's."""
     grid, area = sensor.raster.grid, reference.raster.grid
     assert grid.crs is not None
     assert area.crs is not None
     inner, outer = bounds_in(area.bounds, area.crs, grid.crs), grid.bounds
-    slack = max(grid.resolution) / 2
+    map_px = area.resolution[0] * max(grid.resolution) / approximate_resolution_m(grid)
+    slack = max(max(grid.resolution) / 2, map_px)
     return inner is not None and all(
         (a >= b - slack) if side < 2 else (a <= b + slack)
         for side, (a, b) in enumerate(zip(inner, outer, strict=True))

@@ -1,9 +1,11 @@
-"""Block files as one virtual raster, from which GDAL makes the final file.
+"""Block files as one map: an outline of it for GDAL, and for every level the tiles of its own.
 
-A raster of GDAL's (VRT) for the map and one for each of its overviews, which blocks bring along:
-nothing is computed from full resolution at the end. Those which are smaller by more than
-`OWN_LEVEL` are made of that one, less than a hundredth of the work: a department has ten thousand
-blocks, and naming them all for every level and every probability would be gigabytes.
+A block's file holds the block and its smaller pictures (`bocage.mapping.overviews`). The block
+itself, and its first half where that stands on whole tiles, are tiles of the map as they are. The
+other pictures are joined by GDAL through a virtual raster (VRT) per level; overviews smaller by
+more than `OWN_LEVEL` are made of that one, less than a hundredth of the work: a department has ten
+thousand blocks, and naming them all for every level would be gigabytes. Nothing is computed from
+full resolution at the end.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import rasterio
+import rasterio.shutil
 from rasterio.windows import Window
 
 from bocage.files import write_text
+from bocage.mapping.cog import Piece, check_whole, in_tiles, tile_options
 from bocage.mapping.outputs import Layer
 from bocage.mapping.overviews import canvas_shape, halved, places
 from bocage.mapping.plan import BLOCK_STEP_PX, Block
@@ -43,12 +47,9 @@ def block_levels(grid: Grid) -> list[int]:
     return [level for level in map_levels(grid) if level <= OWN_LEVEL]
 
 
-def write_mosaic(folder: Path, layer: Layer, grid: Grid, parts: Sequence[_Part]) -> Path:
-    """Write the virtual rasters of a layer into `folder`; the map's own is returned.
-
-    `parts` are blocks, in pixels of the map, and their files, which lie in the folder too. Where
-    none is, is nodata.
-    """
+def write_outline(folder: Path, layer: Layer, grid: Grid) -> Path:
+    """A virtual raster of the map and its overviews that says all there is to say of it, and has
+    no pixels."""
     assert grid.crs is not None
     root = _raster(grid.width, grid.height)
     ET.SubElement(root, "SRS").text = grid.crs.to_wkt()
@@ -56,7 +57,12 @@ def write_mosaic(folder: Path, layer: Layer, grid: Grid, parts: Sequence[_Part])
     metadata = ET.SubElement(root, "Metadata")
     for key, value in layer.tags.items():
         ET.SubElement(metadata, "MDI", key=key).text = value
-    overviews = _write_overviews(folder, layer, grid, parts)
+    overviews = []
+    for level in map_levels(grid):
+        empty = _raster(-(-grid.width // level), -(-grid.height // level))
+        for number in range(1, len(layer.bands) + 1):
+            _add_band(empty, layer, number)
+        overviews.append(_write(folder / f"{layer.stem}_{level}_outline.vrt", empty).name)
     for number, text in enumerate(layer.bands, start=1):
         band = _add_band(root, layer, number)
         _describe(band, layer, text)
@@ -64,52 +70,100 @@ def write_mosaic(folder: Path, layer: Layer, grid: Grid, parts: Sequence[_Part])
             overview = ET.SubElement(band, "Overview")
             ET.SubElement(overview, "SourceFilename", relativeToVRT="1").text = name
             ET.SubElement(overview, "SourceBand").text = str(number)
-        for block, path in parts:
-            _add_block(band, block, path, number, len(block_levels(grid)))
-    return _write(folder / f"{layer.stem}.vrt", root)
+    return _write(folder / f"{layer.stem}_outline.vrt", root)
 
 
-def _write_overviews(folder: Path, layer: Layer, grid: Grid, parts: Sequence[_Part]) -> list[str]:
-    """The virtual rasters of the overviews, by name, largest first."""
-    files: list[Path] = []
+def level_pieces(
+    folder: Path, layer: Layer, grid: Grid, parts: Sequence[_Part]
+) -> list[list[Piece]]:
+    """The tiles of the map and of each of its overviews, largest first.
+
+    `parts` are blocks, in pixels of the map, and their files. What has to be joined is written into
+    `folder`, which lies in the folder of these.
+    """
+    found = []
     deepest = len(block_levels(grid))
-    for halvings, level in enumerate(map_levels(grid), start=1):
-        if halvings > deepest:
-            files.append(_halve_file(files[-1], folder / f"{layer.stem}_{level}.tif", layer))
+    joined: Path | None = None
+    for halvings, level in enumerate((1, *map_levels(grid))):
+        if halvings < 2 and len(layer.bands) == 1 and _on_tiles(parts, level, grid):
+            found.append([_own_tiles(*part, halvings, deepest) for part in parts])
             continue
-        root = _raster(-(-grid.width // level), -(-grid.height // level))
-        for number in range(1, len(layer.bands) + 1):
-            band = _add_band(root, layer, number)
-            for block, path in parts:
-                _add_block(band, block, path, number, deepest, halvings)
-        files.append(_write(folder / f"{layer.stem}_{level}.vrt", root))
-    return [file.name for file in files]
+        target = folder / f"{layer.stem}_{level}.tif"
+        shape = -(-grid.height // level), -(-grid.width // level)
+        if halvings > deepest:
+            assert joined is not None, "the blocks' own smallest overview is always joined"
+            _halve_file(joined, target, layer)
+        else:
+            _join(target, layer, shape, parts, halvings, deepest)
+        check_whole(target, target)
+        joined = target
+        found.append([Piece(target, (0, in_tiles(shape[0])), (0, in_tiles(shape[1])))])
+    return found
 
 
-def _halve_file(large: Path, small: Path, layer: Layer) -> Path:
+def _on_tiles(parts: Sequence[_Part], level: int, grid: Grid) -> bool:
+    """Whether the blocks' pictures of that level are whole tiles of the map's, but at its end."""
+    step = BLOCK_STEP_PX * level
+    return all(
+        edge % step == 0 or edge == size_px
+        for block, _ in parts
+        for start, stop, size_px in (
+            (block.row0, block.row1, grid.height),
+            (block.col0, block.col1, grid.width),
+        )
+        for edge in (start, stop)
+    )
+
+
+def _own_tiles(block: Block, path: Path, halvings: int, levels: int) -> Piece:
+    """The block itself, or its first half, which stands at the left of its canvas."""
+    place = list(places(block.shape, levels))[halvings]
+    top, left = (start // (BLOCK_STEP_PX << halvings) for start in (block.row0, block.col0))
+    return Piece(
+        path,
+        (top, top + in_tiles(place.height)),
+        (left, left + in_tiles(place.width)),
+        (place.row // BLOCK_STEP_PX, place.col // BLOCK_STEP_PX),
+    )
+
+
+def _join(
+    target: Path,
+    layer: Layer,
+    shape: tuple[int, int],
+    parts: Sequence[_Part],
+    halvings: int,
+    deepest: int,
+) -> None:
+    """Write the blocks' pictures after so many halvings as one file of tiles."""
+    root = _raster(shape[1], shape[0])
+    for number in range(1, len(layer.bands) + 1):
+        band = _add_band(root, layer, number)
+        for block, path in parts:
+            _add_block(band, block, path, number, deepest, halvings)
+    mosaic = _write(target.with_suffix(".vrt"), root)
+    rasterio.shutil.copy(mosaic, target, num_threads="ALL_CPUS", **tile_options(layer))
+
+
+def _halve_file(large: Path, small: Path, layer: Layer) -> None:
     """Write a raster of half the width and height, piece by piece."""
     with rasterio.open(large) as source:
         height, width = (-(-side // 2) for side in source.shape)
         profile: dict[str, Any] = {
-            "driver": "GTiff", "dtype": "uint8", "count": source.count, "height": height,
-            "width": width, "nodata": layer.nodata, "interleave": "band", "tiled": True,
-            "blockxsize": BLOCK_STEP_PX, "blockysize": BLOCK_STEP_PX, "compress": "zstd",
-            "bigtiff": "IF_SAFER",
+            **tile_options(layer), "dtype": "uint8", "count": source.count, "height": height,
+            "width": width, "nodata": layer.nodata,
         }  # fmt: skip
         with rasterio.open(small, "w", **profile) as target:
-            pieces = itertools.product(
-                source.indexes, range(0, height, _PIECE_PX), range(0, width, _PIECE_PX)
-            )
-            for band, row, col in pieces:
+            pieces = itertools.product(range(0, height, _PIECE_PX), range(0, width, _PIECE_PX))
+            for row, col in pieces:
                 size = min(_PIECE_PX, width - col), min(_PIECE_PX, height - row)
                 # Beyond an odd edge there is nothing to read.
                 whole = Window(2 * col, 2 * row, 2 * size[0], 2 * size[1]).intersection(
                     Window(0, 0, source.width, source.height)
                 )
-                part = source.read(band, window=whole)
-                part = halved(part, layer.nodata, layer.overviews == "average")
-                target.write(part, band, window=Window(col, row, *size))
-    return small
+                for number, band in enumerate(source.read(window=whole), start=1):
+                    part = halved(band, layer.nodata, layer.overviews == "average")
+                    target.write(part, number, window=Window(col, row, *size))
 
 
 def _raster(width: int, height: int) -> ET.Element:
@@ -141,10 +195,12 @@ def _describe(band: ET.Element, layer: Layer, text: str) -> None:
 
 
 def _add_block(
-    band: ET.Element, block: Block, path: Path, number: int, levels: int, halvings: int = 0
+    band: ET.Element, block: Block, path: Path, number: int, levels: int, halvings: int
 ) -> None:
     """A block as a source, or its picture after so many `halvings` of the `levels` there are."""
-    source = _add_source(band, path.name, number)
+    source = ET.SubElement(band, "SimpleSource")
+    ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = f"../{path.name}"
+    ET.SubElement(source, "SourceBand").text = str(number)
     height, width = canvas_shape(block.shape, levels)
     # The properties spare GDAL from opening every block to learn its size.
     ET.SubElement(
@@ -160,13 +216,6 @@ def _add_block(
     _add_rectangle(source, "SrcRect", col, row, width, height)
     top, left = block.row0 >> halvings, block.col0 >> halvings
     _add_rectangle(source, "DstRect", left, top, width, height)
-
-
-def _add_source(band: ET.Element, file: str, number: int) -> ET.Element:
-    source = ET.SubElement(band, "SimpleSource")
-    ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = file
-    ET.SubElement(source, "SourceBand").text = str(number)
-    return source
 
 
 def _add_rectangle(

@@ -24,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bocage.errors import ConfigError
+from bocage.models.kinds import WindowSides
 
+ANY_SIDE = WindowSides(1, None)
 BLOCK_STEP_PX = 512
 """Blocks are multiples of the internal tile of the files written."""
 MAX_BLOCK_PX = 4096
@@ -103,13 +105,29 @@ def make_lattice(
     window_px: int | None = None,
     overlap_px: int | None = None,
     scale: int = 1,
+    sides: WindowSides = ANY_SIDE,
 ) -> Lattice:
     """The lattice for a network trained on `tile_px` of its own pixels, on steps of `unit_px`.
 
-    All but the tile are pixels of the map, which have `scale` of the network's to a side. Raises
-    `ConfigError` where a given size is no multiple of the unit.
+    All but the tile and `sides`, the windows that the network takes, are pixels of the map, which
+    have `scale` of the network's to a side. Raises `ConfigError` where a given size is no multiple
+    of the unit, or none that the network takes.
     """
     largest_px = MAX_WINDOW_PX // scale
+    if sides.only_px is not None:
+        side_px = unit_px * scale
+        if sides.only_px % side_px or window_px not in (None, sides.only_px // scale):
+            asked = "" if window_px is None else f"window_px={window_px}: "
+            raise ConfigError(
+                f"{asked}this network takes windows of {sides.only_px} px of its own and no others"
+                + (
+                    f", and with these inputs windows are multiples of {side_px} of them."
+                    if sides.only_px % side_px
+                    else f": leave window_px out, or set it to {sides.only_px // scale}."
+                )
+            )
+        window_px = sides.only_px // scale
+    step_px = math.lcm(unit_px, sides.step_px // math.gcd(sides.step_px, scale))
     if unit_px > largest_px // 2:
         raise ConfigError(
             f"the pixel sizes of the inputs only meet every {unit_px} output pixels, more than a "
@@ -118,13 +136,15 @@ def make_lattice(
         )
     if window_px is None:
         # Two units at least: with one there is no stride that overlaps.
-        units = round(tile_px / scale / unit_px)
-        window_px = max(2 if unit_px > 1 or scale > 1 else 1, units) * unit_px
-    elif window_px % unit_px or window_px > largest_px:
+        steps = max(1, round(tile_px / scale / step_px))
+        if steps * step_px == unit_px and (unit_px > 1 or scale > 1):
+            steps += 1
+        window_px = steps * step_px
+    elif window_px % step_px or window_px > largest_px:
         raise ConfigError(
-            f"window_px={window_px}: with these inputs a window must be a multiple of {unit_px} "
+            f"window_px={window_px}: with these inputs a window must be a multiple of {step_px} "
             f"pixels, at most {largest_px}. Nearest: "
-            f"{min(largest_px // unit_px, max(1, round(window_px / unit_px))) * unit_px}."
+            f"{min(largest_px // step_px, max(1, round(window_px / step_px))) * step_px}."
         )
     if overlap_px is None:
         overlap_px = min(math.ceil(window_px / 4 / unit_px) * unit_px, window_px - unit_px)

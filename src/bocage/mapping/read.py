@@ -107,7 +107,11 @@ def block_coverage(inputs: BlockInputs, block: Block, names: Sequence[str]) -> N
     assert len(names) <= _BITS, "one bit per sensor"
     bits_HW = np.zeros(block.shape, np.uint8)
     for bit, name in enumerate(names):
-        known = _data_of(inputs, name, block)
+        finer = _finer(inputs.grids[name]) if name in inputs.grids else 1
+        known = _data_of(inputs, name, block, finer)
+        if known is not None and finer > 1:
+            parts = known.reshape(block.shape[0], finer, block.shape[1], finer)
+            known = np.asarray(parts.any(axis=(1, 3)))
         if known is None:
             bits_HW |= np.uint8(1 << bit)
         else:
@@ -134,41 +138,48 @@ def windows_with_data(inputs: BlockInputs, plan: Plan, block: Block) -> list[tup
 
 
 def _data_anywhere(inputs: BlockInputs, block: Block) -> NDArray[np.bool_] | None:
-    """Where any sensor has data, (H, W) of the block; None where everywhere."""
-    result = np.zeros(block.shape, dtype=bool)
-    for name in (*inputs.images, *inputs.series):
-        known = _data_of(inputs, name, block)
-        if known is None:
+    """Where any sensor has data, (H, W) of the block; None where everywhere.
+
+    Where sensors have finer pixels than the map, at least half of a pixel's ground must be known.
+    """
+    names = (*inputs.images, *inputs.series)
+    finer = max((_finer(inputs.grids[name]) for name in names), default=1)
+    known = np.zeros((block.shape[0] * finer, block.shape[1] * finer), dtype=bool)
+    for name in names:
+        own = _data_of(inputs, name, block, finer)
+        if own is None:
             return None
-        result |= known
-    return None if result.all() else result
+        known |= own
+    if finer > 1:
+        parts = known.reshape(block.shape[0], finer, block.shape[1], finer)
+        known = 2 * parts.sum(axis=(1, 3), dtype=np.int64) >= finer**2
+    return None if known.all() else known
 
 
-def _data_of(inputs: BlockInputs, name: str, block: Block) -> NDArray[np.bool_] | None:
-    """Where one sensor has data, (H, W) of the block; None where everywhere."""
+def _finer(grid: SensorGrid) -> int:
+    """How many pixels of a sensor, or a little more, make a side of the map's; 1 at least."""
+    return math.ceil(1 / grid.ratio)
+
+
+def _data_of(inputs: BlockInputs, name: str, block: Block, finer: int) -> NDArray[np.bool_] | None:
+    """Where one sensor has data, at `finer` x `finer` places in each pixel of the block; None where
+    everywhere."""
+    shape = block.shape[0] * finer, block.shape[1] * finer
     if name in inputs.images:
         mask = inputs.valid.get(name)
     elif name in inputs.series:
         every_date = inputs.series[name].valid
         mask = None if every_date is None else np.asarray(every_date.any(axis=0))
     else:
-        return np.zeros(block.shape, dtype=bool)
+        return np.zeros(shape, dtype=bool)
     if mask is None:
         return None
-    ratio = inputs.grids[name].ratio
-    # Of a sensor with finer pixels than the map's: at least half of those in a pixel must be known.
-    finer = math.ceil(1 / ratio)
-    height, width = block.shape
+    starts = block.row0 - inputs.origin[0], block.col0 - inputs.origin[1]
     rows, cols = (
-        ((np.arange(size * finer) + 0.5) / finer + first).astype(float) / float(ratio)
-        for size, first in zip(
-            block.shape, (block.row0 - inputs.origin[0], block.col0 - inputs.origin[1]), strict=True
-        )
+        (((np.arange(size) + 0.5) / finer + start) / float(inputs.grids[name].ratio)).astype(int)
+        for size, start in zip(shape, starts, strict=True)
     )
-    known: NDArray[np.bool_] = mask[rows.astype(np.int64)][:, cols.astype(np.int64)]
-    if finer > 1:
-        count = known.reshape(height, finer, width, finer).sum(axis=(1, 3), dtype=np.int64)
-        known = 2 * count >= finer**2
+    known: NDArray[np.bool_] = mask[rows][:, cols]
     return known
 
 

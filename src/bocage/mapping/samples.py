@@ -25,8 +25,9 @@ from bocage.mapping.areas import blocks
 from bocage.mapping.maps import ClassMap
 from bocage.mapping.outputs import NODATA
 from bocage.mapping.validation import Places, Validation, check_named, class_ids_by_name
-from bocage.mapping.zones import ZonePainter, Zones, moved, read_features
+from bocage.mapping.zones import ZonePainter, Zones, moved
 from bocage.rasters import Grid, open_raster
+from bocage.vectors import read_features
 
 _TILE_PX = 512
 """Points are looked up tile by tile of the map, so that each tile is decoded once."""

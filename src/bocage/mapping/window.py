@@ -44,9 +44,12 @@ from torch.utils.weak import WeakIdKeyDictionary
 from bocage.errors import DataError
 from bocage.imagery import Sensor
 from bocage.mapping.backends import TorchPredictor
+from bocage.mapping.coarse import in_map_pixels
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import averaged
+from bocage.mapping.outputs import TaskOutput
 from bocage.mapping.plan import (
+    ANY_SIDE,
     MAX_WINDOW_PX,
     Footprint,
     Lattice,
@@ -63,6 +66,7 @@ from bocage.mapping.predict import (
 )
 from bocage.memory import available_bytes, keep_freed_memory
 from bocage.modalities import get_modality
+from bocage.models.kinds import WindowSides, window_sides
 from bocage.sample import Series
 from bocage.series import usable_dates
 
@@ -163,17 +167,25 @@ class Limits:
         return self.needs.total_bytes(lattice, *self.block_of(lattice)) <= self.block_bytes
 
 
-def candidates(tile_px: int, unit_px: int, overlap_px: int | None, scale: int = 1) -> list[Lattice]:
+def candidates(
+    tile_px: int,
+    unit_px: int,
+    overlap_px: int | None,
+    scale: int = 1,
+    sides: WindowSides = ANY_SIDE,
+) -> list[Lattice]:
     """The default lattice, and those of windows that are multiples of its, with its overlap.
 
     Raises `ConfigError` where the overlap does not suit the unit or the smallest window.
     """
-    first = make_lattice(tile_px, unit_px, None, overlap_px, scale)
+    first = make_lattice(tile_px, unit_px, None, overlap_px, scale, sides)
+    if sides.only_px is not None:
+        return [first]
     largest_px = min(MAX_WINDOW_PX, MAX_TILES * tile_px) // scale
     sizes = range(2 * first.window_px, largest_px + 1, first.window_px)
     return [
         first,
-        *(make_lattice(tile_px, unit_px, size, first.overlap_px, scale) for size in sizes),
+        *(make_lattice(tile_px, unit_px, size, first.overlap_px, scale, sides) for size in sizes),
     ]
 
 
@@ -255,15 +267,18 @@ def choose_window(
     machine: Machine,
     block_bytes: int,
     scale: int,
+    tasks: Sequence[TaskOutput],
 ) -> Choice:
     """The lattice of a run with `window_px=auto`.
 
     `ratios` are the sensors' pixel sizes in pixels of the map, `needs` what the arrays take, within
-    `block_bytes`, `map_px` the map's height and width, `scale` as in `Lattice`.
+    `block_bytes`, `map_px` the map's height and width, `scale` as in `Lattice`, `tasks` what is
+    mapped.
     """
     tile_px, unit_px = bundles[0].meta.tile_px, alignment_unit(ratios.values())
-    lattices = candidates(tile_px, unit_px, config.overlap_px, scale)
-    with trial(bundles, sensors, ratios, config, machine, scale) as (measure, budget):
+    sides = window_sides(bundles[0].meta.network)
+    lattices = candidates(tile_px, unit_px, config.overlap_px, scale, sides)
+    with trial(bundles, sensors, ratios, config, machine, tasks, scale) as (measure, budget):
         on_gpu = machine.device.type == "cuda"
         free = None if on_gpu or not machine.seen else available_bytes()
         share = math.inf if free is None else MEMORY_SHARE * free / machine.processes
@@ -278,6 +293,7 @@ def trial(
     ratios: Mapping[str, Fraction],
     config: MapConfig,
     machine: Machine,
+    tasks: Sequence[TaskOutput],
     scale: int = 1,
 ) -> Iterator[tuple[Measure, int]]:
     """What measures a pass of the run's networks, and how many bytes it may take.
@@ -311,8 +327,12 @@ def trial(
             raise CannotRunError(reason) from error
 
     try:
-        predictor = averaged(
-            lambda b: TorchPredictor(b.network, device, config.precision), bundles, config.d4
+        predictor = in_map_pixels(
+            averaged(
+                lambda b: TorchPredictor(b.network, device, config.precision), bundles, config.d4
+            ),
+            scale,
+            tasks,
         )
         if on_gpu:
             budget -= torch.cuda.memory_allocated(device) - before

@@ -17,7 +17,7 @@ import torch
 
 from bocage.imagery import BrokenTileError
 from bocage.mapping.backends import open_predictor
-from bocage.mapping.coarse import CoarsePredictor
+from bocage.mapping.coarse import in_map_pixels
 from bocage.mapping.config import MapConfig
 from bocage.mapping.ensemble import averaged
 from bocage.mapping.job import Job
@@ -89,9 +89,7 @@ class Worker:
             return open_predictor(bundle, self._config, device, lattice.seen_px, file)
 
         predictor = averaged(open_one, bundles, self._config.d4)
-        if lattice.scale == 1:
-            return predictor
-        return CoarsePredictor(predictor, lattice.scale, self._job.tasks)
+        return in_map_pixels(predictor, lattice.scale, self._job.tasks)
 
     def run(self, blocks: Iterable[Block]) -> Iterator[Outcome]:
         """Map the blocks in turn; an outcome comes when the block's files and marker are written.
@@ -188,7 +186,8 @@ class Worker:
             for layer in self._job.layers:
                 file = self._work.block_file(made.block, layer.stem)
                 write_block(file, made.layers[layer.stem], layer, grid, place)
-            self._work.complete(made.block, made.windows, made.found)
+            stems = [layer.stem for layer in self._job.layers]
+            self._work.complete(made.block, stems, made.windows, made.found)
 
     def _outcome(self, block: Block, written: Future[None]) -> Outcome:
         # A folder that cannot be written to ends the run: every further block would be lost too.

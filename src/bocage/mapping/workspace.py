@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import uuid
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from torch import nn
 
 from bocage.errors import ConfigError, DataError
 from bocage.files import write_json
+from bocage.mapping.hold import hold
 from bocage.mapping.plan import Block, Lattice
 from bocage.mapping.report import MapReport
 
@@ -35,11 +37,13 @@ Share = tuple[int, int]
 
 REPORT = "report.json"
 _PLAN = "plan.json"
-_LAYOUT = 2
-"""Of `plan.json`: in 2 blocks lie on the whole of which the map is a part, in 1 on the map."""
+_PART_BYTES = 2**22
+_LAYOUT = 3
+"""Of `plan.json` and the files beside it: in 3 blocks' tiles are those of the final files, in 2
+blocks lie on the whole of which the map is a part, in 1 on the map."""
 _ONLINE = "online"
 """Of a request: versions that servers have told, as far as they did."""
-_TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}(\.\w+)*")
+_TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-z_]{8}(\.\w+)*")
 """What `atomic_path` leaves of a file when the process is killed."""
 _BLOCK = re.compile(r"(\d{6,})_(.+)\.tif")
 _TOLD = re.compile(r"\d{6,}\.json|share-\d{4,}-of-\d{4,}\.json")
@@ -76,6 +80,10 @@ class Workspace:
         """Whether all files of the block are written."""
         return self._marker(block).is_file()
 
+    def complete_of(self, blocks: Sequence[Block]) -> list[Block]:
+        """Those of the blocks that are complete."""
+        return [block for block in blocks if self.is_complete(block)]
+
     def windows_of(self, block: Block) -> int:
         """Windows that a complete block was made from."""
         return int(_read_json(self._marker(block))["windows"])
@@ -84,13 +92,27 @@ class Workspace:
         """What was met while a complete block was read: tiles that broke, infinite values."""
         return list(_read_json(self._marker(block))["found"])
 
-    def complete(self, block: Block, windows: int, found: Sequence[str] = ()) -> None:
-        """Declare the block's files complete; `found` is what was met while it was read.
+    def complete(
+        self, block: Block, stems: Sequence[str], windows: int, found: Sequence[str] = ()
+    ) -> None:
+        """Declare the block's files, of the layers `stems`, complete; `found` is what was met while
+        it was read.
 
         Raises `DataError` where the map has been finished meanwhile.
         """
-        write_json(self._marker(block), {"windows": windows, "found": list(found)})
+        sums = {stem: _checksum(self.block_file(block, stem)) for stem in stems}
+        told = {"windows": windows, "found": list(found), "crc32": sums}
+        write_json(self._marker(block), told)
         self._check_unfinished()
+
+    def is_sound(self, block: Block, stem: str) -> bool:
+        """Whether the file of a layer of a complete block is what was written: after a loss of
+        power a file may have its size and no content."""
+        stated: int = _read_json(self._marker(block))["crc32"][stem]
+        try:
+            return _checksum(self.block_file(block, stem)) == stated
+        except OSError:
+            return False
 
     def forget(self, block: Block) -> None:
         """Take back that the block's files are complete: it will be computed anew."""
@@ -204,31 +226,37 @@ def open_workspace(
     product: dict[str, Any],
     stems: Sequence[str],
     overwrite: bool,
-    alone: bool = True,
+    alone: contextlib.ExitStack | None,
 ) -> Workspace:
     """Start in `out`, or go on where an earlier run of the same request stopped.
 
-    `alone` says that no other share of the work may be running in the same folder.
+    Unless `alone` is None no other share of the work may be running in the same folder: it is held
+    until `alone` is closed.
 
     Raises `ConfigError` when a finished map, a run of another request, or a foreign file of one of
     the names stands there, unless `overwrite` replaces the first two.
     """
     work = Workspace(out)
-    if overwrite and not alone:
+    if overwrite and alone is None:
         raise ConfigError(
             "overwrite=true and a share of the work exclude each other: one machine would remove "
             f"what others have made. Remove {out} first."
         )
-    if not overwrite and work.finished and (work.folder / _PLAN).is_file():
+    if not overwrite and work.finished:
         # A run that was killed after its report may have left them.
-        work.discard_blocks()
+        if (work.folder / _PLAN).is_file():
+            work.discard_blocks()
+        work.clear_leftovers(())
     check_folder(out, request, stems, overwrite)
     try:
+        out.mkdir(parents=True, exist_ok=True)
+        if alone is not None:
+            hold(out, alone)
         if overwrite:
             work.discard_map()
             work.discard_blocks()
         work.folder.mkdir(parents=True, exist_ok=True)
-        if alone:
+        if alone is not None:
             work.clear_leftovers(stems)
     except OSError as error:
         raise DataError(
@@ -245,6 +273,15 @@ def open_workspace(
     # Even if it was written just now: another share may have been faster.
     _check_request(work, request)
     return work
+
+
+def _checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while part := file.read(_PART_BYTES):
+            value = zlib.crc32(part, value)
+    return value
 
 
 def planned_lattice(out: Path) -> Lattice | None:

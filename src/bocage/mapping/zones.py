@@ -12,7 +12,6 @@ from typing import Any
 import geopandas
 import numpy as np
 import pandas as pd
-import pyogrio
 import pyproj
 import shapely
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError, unknown_name
 from bocage.rasters import Grid
+from bocage.vectors import read_features
 
 _CLIP_FROM_VERTICES = 500
 """Polygons with more vertices are cut to the block first: GDAL walks through all of them."""
@@ -51,7 +51,9 @@ def read_zones(path: Path, grid: Grid, field: str | None = None, layer: str | No
     different, or counted from 1. Raises `ConfigError` for a field or layer that the file does not
     have, `DataError` for a file that holds no polygons, no CRS, or zones without a name.
     """
-    frame = read_features(path, layer, what="zones", kind="polygons")
+    frame = read_features(
+        path, layer, what="zones", kind="polygons", choose="Choose one with --zones-layer."
+    )
     fields = [name for name in frame.columns if name != frame.geometry.name]
     if field is not None and field not in fields:
         raise ConfigError(f"{path}: {unknown_name('field', field, fields)}")
@@ -65,24 +67,6 @@ def read_zones(path: Path, grid: Grid, field: str | None = None, layer: str | No
     return Zones(path, name_field, tuple(groups), np.array(merged, dtype=object))
 
 
-def read_features(
-    path: Path, layer: str | None = None, *, what: str, kind: str
-) -> geopandas.GeoDataFrame:
-    """Features of a vector file or GeoParquet, with a CRS and at least one of them.
-
-    `what` they are and `kind` of geometry are for messages. Raises `ConfigError` for a layer that
-    the file does not have, `DataError` for a file that is no such thing.
-    """
-    frame = _read(path, layer, what, kind)
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise DataError(f"{path}: a table without geometry. Give {kind}.")
-    if not len(frame):
-        raise DataError(f"{path}: no {what} in it. Give a file with at least one feature.")
-    if frame.crs is None:
-        raise DataError(f"{path}: the {what} have no CRS. Assign it with 'ogr2ogr -a_srs'.")
-    return frame
-
-
 def moved(path: Path, frame: geopandas.GeoDataFrame, grid: Grid, what: str) -> NDArray[np.object_]:
     """The geometries in the grid's CRS; `DataError` where that is not defined for them."""
     assert grid.crs is not None
@@ -94,36 +78,6 @@ def moved(path: Path, frame: geopandas.GeoDataFrame, grid: Grid, what: str) -> N
     if not np.isfinite(shapely.bounds(shapes)).all():
         raise DataError(f"{path}: some {what} lie where the map's CRS is not defined.")
     return shapes
-
-
-def _read(path: Path, layer: str | None, what: str, kind: str) -> pd.DataFrame:
-    if not path.exists():
-        raise DataError(f"{path}: no such file. Give a vector file of {what}.")
-    if path.suffix == ".parquet":
-        if layer is not None:
-            raise ConfigError(f"{path}: a Parquet file has no layers. Leave the layer out.")
-        try:
-            return geopandas.read_parquet(path)
-        except (ValueError, OSError) as error:
-            raise DataError(f"{path}: cannot be read as GeoParquet ({error}).") from error
-    try:
-        layers = [str(name) for name, _ in pyogrio.list_layers(path)]
-        if layer is not None and layer not in layers:
-            raise ConfigError(f"{path}: {unknown_name('layer', layer, layers)}")
-        if layer is None and len(layers) > 1:
-            raise ConfigError(
-                f"{path}: several layers: {', '.join(layers)}. "
-                + (
-                    "Choose one with --zones-layer."
-                    if what == "zones"
-                    else "Give a file of one layer."
-                )
-            )
-        return pyogrio.read_dataframe(path, layer=layer)
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise DataError(
-            f"{path}: cannot be read as {kind} ({error}). Give a vector file."
-        ) from error
 
 
 def _telling_field(frame: pd.DataFrame, fields: list[str]) -> str:

@@ -7,8 +7,10 @@ this alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from fractions import Fraction
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Discriminator, Tag
 
@@ -17,6 +19,7 @@ from bocage.models.flair import FlairConfig, FlairNetwork, flair_input
 from bocage.models.inputs import InputConfig
 from bocage.models.network import Network
 from bocage.models.published import PublishedConfig, PublishedNetwork, published_input
+from bocage.models.published.config import COARSEST_STRIDE
 
 OWN = "own"
 
@@ -77,3 +80,27 @@ def required_inputs(config: NetworkConfig | PublishedConfig | FlairConfig) -> tu
     if isinstance(config, FlairConfig):
         return tuple(given.modality for given in config.images)
     return ()
+
+
+class WindowSides(NamedTuple):
+    """Which windows a network takes, in pixels of its output."""
+
+    step_px: int
+    """Sides are multiples of it."""
+    only_px: int | None
+    """The one side that it takes, None: any."""
+
+
+def window_sides(config: NetworkConfig | PublishedConfig | FlairConfig) -> WindowSides:
+    """Published networks are laid out for one size, or for what halves five times without a rest in
+    every image; the others take any."""
+    if not isinstance(config, PublishedConfig):
+        return WindowSides(1, None)
+    if config.arch.windows:
+        return WindowSides(1, config.tile_px)
+    ratios = (
+        Fraction(given.pixel_m / config.output_resolution_m).limit_denominator(10_000)
+        for given in config.inputs
+        if not given.spec.series
+    )
+    return WindowSides(math.lcm(*((COARSEST_STRIDE * ratio).numerator for ratio in ratios)), None)

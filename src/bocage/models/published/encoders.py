@@ -64,7 +64,7 @@ class ImageEncoder(nn.Module):
             raise DataError(
                 f"input {name}: {height} x {width} px, but this network's window attention is laid "
                 f"out for {self._size_px} x {self._size_px} px. Give patches of that size (when "
-                "mapping: leave window_px as it is)."
+                "mapping: leave window_px as it is, and resolution_m a whole part of its side)."
             )
         if height % COARSEST_STRIDE or width % COARSEST_STRIDE:
             raise DataError(
