@@ -5,6 +5,8 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import pandas
+import pyogrio
 import pytest
 import rasterio
 import shapely
@@ -26,7 +28,10 @@ def polygons(path: Path, *shapes: shapely.Geometry, crs: str | None = CRS, layer
     frame = geopandas.GeoDataFrame(geometry=list(shapes), crs=crs)
     if crs is not None and crs != CRS:
         frame = geopandas.GeoDataFrame(geometry=list(shapes), crs=CRS).to_crs(crs)
-    frame.to_file(path, layer=layer)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path, layer=layer)
     return str(path)
 
 
@@ -101,7 +106,7 @@ def test_polygons_are_mended_and_lines_left_out(tmp_path: Path, photo: Source) -
         ([box(0, 0, 50, 50)], None, DataError, "no CRS"),
         ([shapely.LineString([(X, Y), (X + 9, Y - 9)])], CRS, ConfigError, "no polygon"),
         ([shapely.Polygon([(X, Y), (X + 5, Y), (X, Y)])], CRS, ConfigError, "no polygon"),
-        ([], CRS, ConfigError, "no polygon"),
+        ([], CRS, DataError, "no polygons in it"),
     ],
 )
 def test_areas_that_are_none(tmp_path: Path, photo: Source, shapes, crs, kind, words) -> None:
@@ -118,14 +123,44 @@ def test_areas_that_are_none(tmp_path: Path, photo: Source, shapes, crs, kind, w
 def test_area_files_that_cannot_be_read(tmp_path: Path, photo: Source) -> None:
     text = tmp_path / "t.gpkg"
     text.write_text("no polygons")
+    (tmp_path / "t.parquet").write_text("no polygons")
     good = polygons(tmp_path / "a.gpkg", box(0, 0, 50, 50), layer="one")
-    for aoi, words in [
-        (str(tmp_path / "gone.gpkg"), "gone.gpkg: no such file"),
-        (str(text), "cannot be read as polygons"),
-        (f"{good}:two", "cannot be read as polygons"),
+    polygons(tmp_path / "b.parquet", box(0, 0, 50, 50))
+    for aoi, kind, words in [
+        (str(tmp_path / "gone.gpkg"), DataError, "gone.gpkg: no such file"),
+        (str(text), DataError, "cannot be read as polygons"),
+        (str(tmp_path / "t.parquet"), DataError, "cannot be read as GeoParquet"),
+        (f"{good}:two", ConfigError, "unknown layer 'two'.*Valid: one"),
+        (f"{tmp_path / 'b.parquet'}:one", ConfigError, "a Parquet file has no layers"),
     ]:
-        with pytest.raises(DataError, match=words):
+        with pytest.raises(kind, match=words):
             map_area(bundle(ByValue()), [photo], tmp_path / "out", MapConfig(aoi=aoi))
+
+
+def test_one_of_several_layers_is_named(tmp_path: Path, photo: Source) -> None:
+    """Not the first by chance. A table without geometry, such as QGIS's styles, is no layer."""
+    path = polygons(tmp_path / "a.gpkg", box(0, 0, 50, 50), layer="fields")
+    styles = pandas.DataFrame({"style": ["plain"]})
+    pyogrio.write_dataframe(styles, path, layer="layer_styles")
+    out = tmp_path / "out"
+    report = map_area(bundle(ByValue()), [photo], out, MapConfig(**SMALL, aoi=path))
+    assert (report.width, report.height) == (50, 50)
+    polygons(Path(path), box(10, 10, 30, 40), layer="communes")
+    with pytest.raises(ConfigError, match=r"several layers: fields, communes\. .*a\.gpkg:LAYER"):
+        map_area(bundle(ByValue()), [photo], tmp_path / "no", MapConfig(aoi=path))
+    assert not (tmp_path / "no").exists()
+    config = MapConfig(**SMALL, aoi=f"{path}:communes")
+    report = map_area(bundle(ByValue()), [photo], tmp_path / "one", config)
+    assert (report.width, report.height) == (20, 30)
+    config = MapConfig(aoi=f"{path}:layer_styles")
+    with pytest.raises(DataError, match="a table without geometry"):
+        map_area(bundle(ByValue()), [photo], tmp_path / "no", config)
+
+
+def test_an_area_in_geoparquet(tmp_path: Path, photo: Source) -> None:
+    aoi = polygons(tmp_path / "a.parquet", box(5, 5, 45, 65))
+    report = map_area(bundle(ByValue()), [photo], tmp_path / "out", MapConfig(**SMALL, aoi=aoi))
+    assert (report.width, report.height) == (40, 60)
 
 
 def test_bounds_are_widened_to_whole_pixels_and_show_what_lies_beyond(tmp_path: Path) -> None:

@@ -327,3 +327,13 @@ def test_sensors_that_share_a_pixel_of_the_map_make_it_known_together(tmp_path: 
     map_area(network, sources, tmp_path / "out", config)
     assert (read_map(tmp_path / "out" / "cover.tif") != NODATA).all()
     assert (read_map(tmp_path / "out" / "coverage.tif") == 0b11).all()
+
+
+@pytest.mark.parametrize("asked", [1600.0, 1e12])
+def test_pixels_beyond_any_window_are_refused_at_once(tmp_path: Path, asked: float) -> None:
+    photo = write_raster(tmp_path / "a.tif", aerial(64, 64))
+    with pytest.raises(ConfigError, match=r"resolution_m=.*Ask for one of .*12\.8"):
+        map_area(
+            bundle(PixelByPixel()), [Source("aerial", photo)], tmp_path / "out",
+            MapConfig(resolution_m=asked),
+        )  # fmt: skip

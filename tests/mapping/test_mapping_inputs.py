@@ -216,6 +216,25 @@ def test_nodata_that_a_virtual_mosaic_states_counts(tmp_path: Path, image) -> No
     assert (read_map(tmp_path / "out" / "cover.tif") == 255).sum() == 30 * 170
 
 
+def test_a_map_is_of_the_virtual_mosaics_own_ground(tmp_path: Path, image) -> None:
+    """Larger than its tiles and in its own CRS, with a tile missing at the rim."""
+    height, width = image.shape[1:]
+    tiles = cut_tiles(tmp_path / "tiles", image, crs="EPSG:32631")
+    path = write_vrt(tmp_path / "t.vrt", tiles, height, width)
+    text = path.read_text().replace(f'Size="{width}" rasterY', f'Size="{width + 30}" rasterY')
+    path.write_text(text)
+    tiles[-1].unlink()
+    config = MapConfig(missing_tiles="report")
+    report = map_area(bundle(ByValue()), [Source("aerial", path)], tmp_path / "out", config)
+    expected = np.full((height, width + 30), 255, np.uint8)
+    expected[:, :width] = image[0]
+    expected[200:, 300:] = 255
+    np.testing.assert_array_equal(read_map(tmp_path / "out" / "cover.tif"), expected)
+    with rasterio.open(tmp_path / "out" / "cover.tif") as made:
+        assert made.crs == CRS
+    assert any(tiles[-1].name in warning for warning in report.warnings)
+
+
 def test_a_virtual_mosaic_that_does_more_is_left_to_gdal(tmp_path: Path, image) -> None:
     tiles = cut_tiles(tmp_path / "tiles", image)
     path = write_vrt(tmp_path / "t.vrt", tiles, *image.shape[1:])

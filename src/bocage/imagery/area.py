@@ -8,10 +8,8 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 from rasterio.features import geometry_mask
@@ -20,6 +18,7 @@ from rasterio.transform import Affine
 from bocage.errors import ConfigError, DataError
 from bocage.imagery.grids import Bounds
 from bocage.rasters import Grid, describe_crs
+from bocage.vectors import read_features
 
 _STEPS = 200
 """Pieces that the longest side of the area is cut into before it changes its CRS, as a straight
@@ -117,25 +116,16 @@ class Area:
 
 
 def read_area(text: str, crs: CRS) -> Area:
-    """Polygons of a vector file, `areas.gpkg` or `areas.gpkg:layer`, brought to `crs`.
+    """Polygons of a vector file or GeoParquet, `areas.gpkg` or `areas.gpkg:layer`, brought to
+    `crs`.
 
-    Raises `ConfigError` for a file without polygons and `DataError` for one that cannot be read or
-    does not state its CRS.
+    Raises `ConfigError` for a file without polygons, and for a layer that it does not have or that
+    is not named among several; `DataError` for one that cannot be read, is empty or does not state
+    its CRS.
     """
     path, layer = split_layer(text)
-    if not path.startswith("/vsi") and not Path(path).exists():
-        raise DataError(f"{path}: no such file. Give a vector file with the area's polygons.")
-    try:
-        frame = pyogrio.read_dataframe(path, layer=layer, columns=[])
-    except (DataSourceError, DataLayerError, ValueError) as error:
-        raise DataError(
-            f"{text}: cannot be read as polygons ({error}). Give a vector file, and its layer "
-            "where it has several: areas.gpkg:communes."
-        ) from error
-    if not isinstance(frame, geopandas.GeoDataFrame):
-        raise ConfigError(f"{text}: a table without geometry. Give the area's polygons.")
-    if frame.crs is None:
-        raise DataError(f"{text}: the polygons have no CRS. Assign it with 'ogr2ogr -a_srs'.")
+    choose = f"Name one behind a colon: {path}:LAYER."
+    frame = read_features(path, layer, what="polygons", kind="polygons", choose=choose)
     shapes = shapely.force_2d(frame.geometry.to_numpy())
     shapes = shapes[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))]
     broken = int((~shapely.is_valid(shapes)).sum())

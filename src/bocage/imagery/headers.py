@@ -8,15 +8,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from bocage.errors import ConfigError, DataError
+from bocage.imagery.locate import is_remote
 from bocage.imagery.scale import AS_STORED, Scale, converts, physical
 from bocage.imagery.zarr_store import open_source
 from bocage.modalities import SENTINEL2_MASK_BANDS, Modality
@@ -46,7 +49,7 @@ class RasterFile:
     """One readable raster: where it lies and which of its bands are wanted.
 
     `bands` count from 1, in the modality's order, date after date for a series. `alpha` is an
-    opacity band beside them, `masked` says that the file has an internal mask. `tile` says, for
+    opacity band beside them, `masked` says that the file has a mask. `tile` says, for
     one of many files, what its breaking means; None: it is the sensor's only file. `dtype` is the
     stored type of the bands, where it has been looked at. `scales` lead from its numbers to the
     sensor's, one per band; empty: they are the sensor's.
@@ -70,6 +73,8 @@ class Expected:
     `chosen` are the bands of the file, from 1, that hold them; None: all that it has.
     `dates_path` is where the number of dates comes from. `scales` are what somebody who knows says
     of the numbers, one per date and band or one for all; None: the file's own account is taken.
+    `said` is what a virtual mosaic says of the file, one of its tiles: the file must be that, and
+    its own account of its place and nodata does not count.
     """
 
     product: Modality | None
@@ -78,6 +83,7 @@ class Expected:
     dates: int = 1
     dates_path: str = ""
     scales: tuple[Scale, ...] | None = None
+    said: RasterFile | None = None
 
     @property
     def count(self) -> int:
@@ -97,6 +103,8 @@ def read_header(path: str, expected: Expected, *, probe: bool = True) -> RasterF
     product, `ConfigError` for bands it does not have.
     """
     with open_source(path) as dataset:
+        if expected.said is not None:
+            return _as_said(dataset, expected.said, expected)
         grid = _georeference(path, dataset)
         alpha = None
         bands, product = expected.chosen, expected.product
@@ -121,9 +129,9 @@ def read_header(path: str, expected: Expected, *, probe: bool = True) -> RasterF
             bands,
             tuple(dataset.nodatavals[b - 1] for b in bands),
             alpha,
-            _has_internal_mask(dataset, bands[0]),
+            _has_mask(dataset, bands[0]),
             dtype=dataset.dtypes[bands[0] - 1],
-            scales=() if set(scales) == {AS_STORED} and _stored(dataset, product) else scales,
+            scales=_needed(scales, dataset, product),
         )
         if probe and product is not None:
             _probe(dataset, raster, product)
@@ -153,9 +161,37 @@ def _scales(dataset: DatasetReader, bands: Sequence[int], expected: Expected) ->
     return tuple(physical(factor, offset, product) for factor, offset in declared)
 
 
-def _stored(dataset: DatasetReader, product: Modality | None) -> bool:
-    """Whether the file holds the sensor's type, so that unscaled numbers can stay as they are."""
-    return product is not None and all(_fits(dtype, product) for dtype in dataset.dtypes)
+def _needed(
+    scales: tuple[Scale, ...], dataset: DatasetReader, product: Modality | None
+) -> tuple[Scale, ...]:
+    """The scales, empty where unscaled numbers of the sensor's type can stay as they are."""
+    stored = product is not None and all(_fits(dtype, product) for dtype in dataset.dtypes)
+    return () if stored and set(scales) == {AS_STORED} else scales
+
+
+def _as_said(dataset: DatasetReader, said: RasterFile, expected: Expected) -> RasterFile:
+    """A tile of a virtual mosaic: its mask is its own, nodata and scales where none are said."""
+    used = [*said.bands, *([] if said.alpha is None else [said.alpha])]
+    found = f"{dataset.width} x {dataset.height} pixels"
+    stated = f"{said.grid.width} x {said.grid.height} pixels"
+    if found == stated and dataset.count < max(used):
+        found, stated = f"{dataset.count} bands", f"at least {max(used)} bands"
+    elif found == stated:
+        types = sorted({dataset.dtypes[band - 1] for band in used})
+        found, stated = f"type {' and '.join(types)}", f"type {said.dtype}"
+    if found != stated:
+        raise WrongProductError(
+            f"{said.path}: {found}, where the virtual mosaic that names it says {stated}. Build "
+            "the mosaic again with 'gdalbuildvrt'."
+        )
+    nodata = tuple(dataset.nodatavals[band - 1] for band in said.bands)
+    own = _needed(_scales(dataset, said.bands, expected), dataset, expected.product)
+    return replace(
+        said,
+        nodata=nodata if set(said.nodata) == {None} else said.nodata,
+        masked=_has_mask(dataset, said.bands[0]),
+        scales=said.scales or own,
+    )
 
 
 def _check_types(path: str, found: set[str], product: Modality | None, scaled: bool) -> None:
@@ -191,6 +227,8 @@ def _check_types(path: str, found: set[str], product: Modality | None, scaled: b
 
 def _georeference(path: str, dataset: DatasetReader) -> Grid:
     grid = grid_of(dataset)
+    if not grid.crs and not is_remote(path):
+        grid = replace(grid, crs=_crs_beside(Path(path)))
     if not grid.crs or grid.transform.is_identity:
         lacking = "CRS" if not grid.crs else "geotransform"
         raise WrongProductError(
@@ -203,8 +241,17 @@ def _georeference(path: str, dataset: DatasetReader) -> Grid:
     return grid
 
 
-def _has_internal_mask(dataset: DatasetReader, band: int) -> bool:
-    """An internal mask proper. GDAL also calls a fourth band of bytes alpha; that is no mask."""
+def _crs_beside(path: Path) -> CRS | None:
+    """The CRS in the `.prj` beside a file, which goes with a world file; GDAL reads only that."""
+    with contextlib.suppress(OSError, UnicodeDecodeError, CRSError):
+        text = path.with_suffix(".prj").read_text(encoding="utf-8-sig")
+        return CRS.from_wkt(text, morph_from_esri_dialect=True)
+    return None
+
+
+def _has_mask(dataset: DatasetReader, band: int) -> bool:
+    """A mask proper, in the file or beside it (`.msk`). GDAL also calls a fourth band of bytes
+    alpha; that is none."""
     flags = dataset.mask_flag_enums[band - 1]
     return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 

@@ -45,7 +45,8 @@ _PROBES = 3
 class Mosaic:
     """Tiles of one grid. `places_N4` are their first row, last row + 1, and columns alike.
 
-    Where tiles overlap the first that has data is shown.
+    Those of a virtual mosaic may leave room around them, or reach beyond it. Where tiles overlap
+    the first that has data is shown.
     """
 
     path: str
@@ -66,9 +67,10 @@ class Mosaic:
 
     @cached_property
     def covered(self) -> float:
-        """Share of the rectangle around all tiles that is on some tile, at most 1."""
-        top, bottom, left, right = self.places_N4.T
-        area = ((bottom - top) * (right - left)).sum()
+        """Share of the rectangle that is on some tile, at most 1."""
+        rows = self.places_N4[:, :2].clip(0, self.grid.height)
+        cols = self.places_N4[:, 2:].clip(0, self.grid.width)
+        area = ((rows[:, 1] - rows[:, 0]) * (cols[:, 1] - cols[:, 0])).sum()
         return min(1.0, float(area) / (self.grid.height * self.grid.width))
 
 
@@ -298,14 +300,7 @@ def load_tiles(
     paths: Sequence[str],
     expected: Expected,
     missing: MissingTiles,
-    nodata: float | None = None,
 ) -> tuple[Mosaic, tuple[str, ...]]:
-    """The mosaic of many files that each hold all bands, and what had to be left out.
-
-    `nodata` replaces what the files themselves say.
-    """
+    """The mosaic of many files that each hold all bands, and what had to be left out."""
     headers, notes = read_headers([(p, expected) for p in paths], missing)
-    tiles = [header for header in headers if header is not None]
-    if nodata is not None:
-        tiles = [replace(tile, nodata=(nodata,) * len(tile.bands)) for tile in tiles]
-    return join_tiles(path, tiles), notes
+    return join_tiles(path, [header for header in headers if header is not None]), notes

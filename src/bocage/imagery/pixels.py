@@ -123,9 +123,9 @@ def _read_window(
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """The sensor's numbers (G, C, h, w) and holes (G, h, w), None when there is none.
 
-    Holes are told by the stored numbers. A nodata value of 0 is also a legitimate number of a
-    single band, so a pixel of it is a hole only when all bands hold it; for any other nodata value
-    one band is enough.
+    Holes are told by the stored numbers. A nodata value of 0, and any of a sensor of 8 bits such as
+    255 of a saturated roof, is also a legitimate number of a single band, so a pixel of it is a
+    hole only when all bands hold it; for any other nodata value one band is enough.
     """
     raw = dataset.read(list(raster.bands), window=window)
     shaped = raw.reshape(-1, reading.bands, *raw.shape[1:])
@@ -134,7 +134,8 @@ def _read_window(
         number = None if value is None else _as_stored(value, raw.dtype)
         if number is not None:
             hit = shaped == number
-            holes |= hit.all(axis=1) if number == 0 else hit.any(axis=1)
+            common = number == 0 or reading.dtype == np.uint8
+            holes |= hit.all(axis=1) if common else hit.any(axis=1)
     if raw.dtype.kind == "f":
         odd = ~np.isfinite(shaped)
         if odd.any():

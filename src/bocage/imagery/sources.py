@@ -27,7 +27,7 @@ from bocage.imagery.mosaic import (
 )
 from bocage.imagery.scale import AS_STORED, Scale, converts
 from bocage.imagery.stac import read_catalogue
-from bocage.imagery.vrt import tiles_of_vrt
+from bocage.imagery.vrt import join_virtual, tiles_of_vrt
 from bocage.modalities import MODALITIES, SENTINEL2_TS, Modality, get_modality
 from bocage.rasters import describe_crs, same_crs
 
@@ -213,9 +213,10 @@ def _open(
         mosaic, notes = load_tiles(path, place.paths, expected, missing)
     else:
         virtual = tiles_of_vrt(place.path)
+        whole = read_header(place.path, expected, probe=virtual is None)
         if virtual is None:
-            return read_header(place.path, expected), undated, ()
-        mosaic, notes = load_tiles(path, virtual.paths, expected, missing, virtual.nodata)
+            return whole, undated, ()
+        mosaic, notes = join_virtual(whole, virtual, expected, missing)
     return mosaic, undated, notes + _gaps(mosaic)
 
 
@@ -223,8 +224,8 @@ def _gaps(mosaic: Mosaic) -> tuple[str, ...]:
     if mosaic.covered > _GAPS:
         return ()
     return (
-        f"{mosaic.path}: {len(mosaic.tiles)} tiles cover {mosaic.covered:.0%} of the rectangle "
-        "around them; between them is no data.",
+        f"{mosaic.path}: {len(mosaic.tiles)} tiles cover {mosaic.covered:.0%} of its rectangle; "
+        "around and between them is no data.",
     )
 
 

@@ -44,10 +44,11 @@ _METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 def open_source(path: str) -> Iterator[Any]:
     """Whatever a source names, open: through `bocage.rasters.open_raster`, or a Zarr store.
 
+    Of a file on disk what stands in files beside it counts, as in GDAL and QGIS.
     Yields rasterio's `DatasetReader`, or a `ZarrRaster`, which has of it what is used here.
     """
     if zarr_parts(path) is None:
-        with open_raster(path) as dataset:
+        with open_raster(path, beside=True) as dataset:
             yield dataset
     else:
         yield _opened(path, os.getpid(), _stamp(path))

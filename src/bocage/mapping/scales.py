@@ -7,7 +7,6 @@ network has learnt from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -67,7 +66,10 @@ def check_scale(scale: int, demands: Demands, output_resolution_m: float) -> Non
 
 def _near(scale: int, demands: Demands) -> list[int]:
     """Scales around that suit, the nearest few."""
-    around: Iterable[int] = range(max(2, round(scale * _FINEST)), round(scale * _COARSEST) + 1)
+    # Of a tile there are two windows' pixels at least.
+    largest = demands.tile_px // 2 * _MOST_TILES
+    first = max(2, min(round(scale * _FINEST), largest // 2))
+    around = range(first, min(round(scale * _COARSEST), largest) + 1)
     suiting = [one for one in around if demands.suit(one)]
     nearest = sorted(suiting, key=lambda one: max(one / scale, scale / one))[:_NAMED]
     return sorted(nearest)
