@@ -99,6 +99,19 @@ class TensorReducer:
     def __init__(self, tasks: Sequence[TaskOutput], device: torch.device) -> None:
         self._device = device
         self._columns = {task.name: _columns(task.scored, device) for task in tasks}
+        # On the device once: a copy for every piece would make the processor wait for it.
+        self._ids = {
+            task.name: torch.tensor(task.class_ids, dtype=torch.uint8, device=device)
+            for task in tasks
+        }
+        self._places = {
+            task.name: torch.arange(len(task.scored), 0, -1, dtype=torch.uint8, device=device)
+            for task in tasks
+        }
+        self._wanted = {
+            task.name: torch.tensor(task.probabilities, dtype=torch.int64, device=device)
+            for task in tasks
+        }
 
     def __call__(
         self, task: TaskOutput, piece: Piece, hidden_HW: Tensor | None, layers: Layers
@@ -127,13 +140,11 @@ class TensorReducer:
             nats = total.log() - spent
             store(layers.entropy, _steps(nats / math.log(max(2, len(task.scored)))))
         if layers.probabilities is not None:
-            store(layers.probabilities, _steps(shares[list(task.probabilities)] / total))
-        ids = torch.tensor(task.class_ids, dtype=torch.uint8, device=self._device)
+            store(layers.probabilities, _steps(shares[self._wanted[task.name]] / total))
         # Of equals the first wins: on a GPU argmax alone does not promise it.
-        count = len(logits_Khw)
-        places = torch.arange(count, 0, -1, dtype=torch.uint8, device=self._device)
-        first = ((below == 0) * places[:, None, None]).amax(dim=0)
-        store(layers.classes, ids[(count - first.clamp(min=1).int())])
+        first = ((below == 0) * self._places[task.name][:, None, None]).amax(dim=0)
+        place = len(logits_Khw) - first.clamp(min=1).int()
+        store(layers.classes, self._ids[task.name][place])
         return ~finite.all()
 
     def _mean(self, task: TaskOutput, piece: Piece) -> Tensor:
@@ -149,7 +160,9 @@ class TensorReducer:
             logits = window[task.name][columns, row : row + height, col : col + width]
             if len(piece.windows) == 1:
                 return logits
-            weight = torch.from_numpy(np.outer(down, across)).to(self._device)
+            # The two factors: their product would be thousands of times as many bytes to copy.
+            rows, cols = (torch.from_numpy(part).to(self._device) for part in (down, across))
+            weight = rows[:, None] * cols
             total = logits * weight if total is None else total.addcmul_(logits, weight)
             weight_sum = weight if weight_sum is None else weight_sum + weight
         assert total is not None
