@@ -41,10 +41,22 @@ def _shell(name: str, shell: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SHARES)
-@pytest.mark.parametrize(("status", "ok"), [(0, True), (1, True), (2, False), (137, False)])
-def test_a_job_computes_its_share(tmp_path: Path, name: str, status: int, ok: bool) -> None:
+@pytest.mark.parametrize(
+    ("status", "told", "ok"),
+    [(0, True, True), (1, True, True), (1, False, False), (2, True, False), (137, False, False)],
+)
+def test_a_job_computes_its_share(
+    tmp_path: Path, name: str, status: int, told: bool, ok: bool
+) -> None:
+    """Failed blocks are no reason to repeat it; a share that has not told of itself is."""
     shell, env, share = SHARES[name]
-    done, words = _run(tmp_path, _shell(name, shell), {**GIVEN, **env}, status)
+    folder = tmp_path / "out" / "blocks"
+    folder.mkdir(parents=True)
+    (folder / "share-0006-of-0100.json").touch()
+    if told:
+        (folder / "share-0007-of-0100.json").touch()
+    command = [part.replace("/data/", f"{tmp_path}/") for part in _shell(name, shell)]
+    done, words = _run(tmp_path, command, {**GIVEN, **env, "OUT": str(folder.parent)}, status)
     assert (done.returncode == 0) is ok, done.stderr
     assert words[0] == "map"
     assert words[words.index("--shard") + 1] == share

@@ -202,7 +202,7 @@ def test_a_trial_measures_more_for_more(both: Bundle, device: str):
     config = MapConfig(device=device)
 
     def peak(window_px: int, batch: int) -> int:
-        with trial([both], [], {}, config, Machine(place, batch)) as (measure, budget):
+        with trial([both], [], {}, config, Machine(place, batch), []) as (measure, budget):
             assert budget > 0
             return measure(window_px).peak_bytes
 
