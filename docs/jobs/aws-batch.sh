@@ -18,5 +18,6 @@ set -eu
 # run.
 share=$((AWS_BATCH_JOB_ARRAY_INDEX + 1))
 told="$OUT/blocks/$(printf 'share-%04d-of-%04d.json' "$share" "$SHARES")"
+rm -f "$told"
 bocage map "$RUN" --aerial "$ORTHO" -o "$OUT" \
     --shard "$share/$SHARES" missing_tiles=report || { [ $? -eq 1 ] && [ -e "$told" ]; }

@@ -22,5 +22,6 @@ export OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"
 # Exit status 1 may say that some blocks failed: the share has told so then, merge tells them again,
 # and the task has done its work all the same.
 told="$OUT/blocks/$(printf 'share-%04d-of-%04d.json' "$SLURM_ARRAY_TASK_ID" "$SHARES")"
+rm -f "$told"
 bocage map "$RUN" --aerial "$ORTHO" -o "$OUT" \
     --shard "$SLURM_ARRAY_TASK_ID/$SHARES" missing_tiles=report || { [ $? -eq 1 ] && [ -e "$told" ]; }

@@ -18,10 +18,10 @@ SHARES = {
 }
 
 
-def _run(tmp_path: Path, shell: list[str], env: dict[str, str], status: int = 0):
-    """The shell's result, and the words that `bocage` got."""
+def _run(tmp_path: Path, shell: list[str], env: dict[str, str], status: int = 0, does: str = ":"):
+    """The shell's result, and the words that `bocage` got, which does that and ends so."""
     fake = tmp_path / "bocage"
-    fake.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\nexit {status}\n')
+    fake.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\n{does}\nexit {status}\n')
     fake.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
     done = subprocess.run(
@@ -53,10 +53,11 @@ def test_a_job_computes_its_share(
     folder = tmp_path / "out" / "blocks"
     folder.mkdir(parents=True)
     (folder / "share-0006-of-0100.json").touch()
-    if told:
-        (folder / "share-0007-of-0100.json").touch()
+    own = folder / "share-0007-of-0100.json"  # of an earlier attempt
+    own.touch()
     command = [part.replace("/data/", f"{tmp_path}/") for part in _shell(name, shell)]
-    done, words = _run(tmp_path, command, {**GIVEN, **env, "OUT": str(folder.parent)}, status)
+    given = {**GIVEN, **env, "OUT": str(folder.parent)}
+    done, words = _run(tmp_path, command, given, status, f"touch {own}" if told else ":")
     assert (done.returncode == 0) is ok, done.stderr
     assert words[0] == "map"
     assert words[words.index("--shard") + 1] == share

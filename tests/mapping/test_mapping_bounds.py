@@ -299,3 +299,24 @@ def test_every_wanted_pixel_is_in_one_block_and_no_block_without(
         part = kept[slice(*rows), slice(*cols)]
         part += 1 if mask is None else mask
     np.testing.assert_array_equal(kept, expected_HW)
+
+
+@pytest.mark.integration
+def test_a_part_may_lie_where_a_sensor_of_the_whole_has_nothing(tmp_path: Path) -> None:
+    """It is the cut of the whole's map, which counts the sensor as absent there."""
+    photo = write_raster(tmp_path / "a.tif", aerial(200, 1000, high=255))
+    spot = np.random.default_rng(1).integers(1, 4000, (4, 25, 30), dtype=np.uint16)
+    sources = [Source("aerial", photo), Source("spot", write_raster(tmp_path / "s.tif", spot, 1.6))]
+    network = bundle(MoodyWithSpot(), ("AERIAL_RGBI", SPOT))
+    map_area(network, sources, tmp_path / "whole", MapConfig(**WINDOWS))
+    part = MapConfig(**WINDOWS, bounds=bounds_of((600, 0, 1000, 200)))
+    report = map_area(network, sources, tmp_path / "part", part)
+    assert any("s.tif: does not cover all of the area" in text for text in report.warnings)
+    for layer in ("cover", "cover_confidence", "coverage"):
+        with rasterio.open(tmp_path / "whole" / f"{layer}.tif") as dataset:
+            expected = dataset.read(1)[:, 600:]
+        with rasterio.open(tmp_path / "part" / f"{layer}.tif") as dataset:
+            np.testing.assert_array_equal(dataset.read(1), expected)
+    far = write_raster(tmp_path / "far.tif", spot, 1.6, origin=(X + 9000, Y))
+    with pytest.raises(DataError, match=r"far\.tif"):
+        map_area(network, [sources[0], Source("spot", far)], tmp_path / "none", part)

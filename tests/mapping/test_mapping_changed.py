@@ -166,3 +166,15 @@ def test_a_truncated_file_costs_its_blocks_whatever_is_set(tmp_path: Path):
     assert report.exit_code == 1
     assert [failure.index for failure in report.failed] == [3]
     assert "a.tif" in report.failed[0].reason
+
+
+@pytest.mark.parametrize("name", ["a.tif.msk", "a.tif.aux.xml", "a.tfw", "a.prj"])
+def test_what_stands_beside_imagery_is_part_of_it(tmp_path: Path, name: str) -> None:
+    """A mask that comes between two shares would hide ground in half of the blocks."""
+    source = Source("aerial", write_raster(tmp_path / "a.tif", aerial(1000, 600)))
+    begin(source, tmp_path / "out")
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"imagery has changed: files of AERIAL_RGBI"):
+        go_on(source, tmp_path / "out")
+    (tmp_path / name).unlink()
+    go_on(source, tmp_path / "out")

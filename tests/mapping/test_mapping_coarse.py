@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import torch
 from mapping_stubs import CRS, ORIGIN, Moody, Output, aerial, bundle, read_map, task, write_raster
+from rasterio.transform import from_origin
 from rasterio.warp import transform as move
 
 from bocage.errors import ConfigError
@@ -279,7 +280,7 @@ def test_windows_are_such_as_a_published_network_takes(tmp_path: Path) -> None:
         lattice(resnet, window_px=510)
 
 
-@pytest.mark.parametrize("shift_m", [0.0, 0.1, 0.05])
+@pytest.mark.parametrize("shift_m", [0.0, 0.1, 0.05, 0.95])
 def test_the_network_sees_the_imagerys_own_pixels(tmp_path: Path, shift_m: float) -> None:
     """Wherever these lie: a chessboard stays one."""
     image = np.zeros((4, 200, 200), np.uint8)
@@ -301,6 +302,9 @@ def test_the_network_sees_the_imagerys_own_pixels(tmp_path: Path, shift_m: float
         assert all(abs(p / 0.2 - round(p / 0.2)) < 1e-6 for p in places)
         assert out.bounds.left <= origin[0] + 0.1
         assert out.bounds.top >= origin[1] - 0.1
+        classes = out.read(1)
+    assert (classes[0] != NODATA).any()
+    assert (classes[:, 0] != NODATA).any()
 
 
 def test_coarse_imagery_is_told_whatever_the_maps_pixels_are(tmp_path: Path) -> None:
@@ -310,7 +314,7 @@ def test_coarse_imagery_is_told_whatever_the_maps_pixels_are(tmp_path: Path) -> 
         config = MapConfig(resolution_m=asked, check_values=False)
         warnings = prepare([bundle(PixelByPixel())], sources, config).warnings
         assert any("pixels of 1 m are resampled to 0.2 m" in text for text in warnings)
-        assert not any("covers only part" in text for text in warnings)
+        assert not any("does not cover all" in text for text in warnings)
 
 
 def test_sensors_that_share_a_pixel_of_the_map_make_it_known_together(tmp_path: Path) -> None:
@@ -337,3 +341,48 @@ def test_pixels_beyond_any_window_are_refused_at_once(tmp_path: Path, asked: flo
             bundle(PixelByPixel()), [Source("aerial", photo)], tmp_path / "out",
             MapConfig(resolution_m=asked),
         )  # fmt: skip
+
+
+def test_windows_that_are_sure_of_different_classes_meet(tmp_path: Path) -> None:
+    """No class is impossible where they overlap, or there would be none left."""
+
+    class Certain(torch.nn.Module):
+        def forward(self, **inputs: Any) -> Output:
+            image = inputs["images"][RGBI]
+            logits = torch.zeros(len(image), 4, *image.shape[-2:])
+            for window, pixels in zip(logits, image, strict=True):
+                window[int(pixels.sum()) % 4] = 1e4
+            return Output({"LC": logits}, {})
+
+    photo = write_raster(tmp_path / "a.tif", aerial(400, 400, high=255))
+    config = MapConfig(resolution_m=0.8, check_values=False, entropy=True)
+    report = map_area(bundle(Certain()), [Source("aerial", photo)], tmp_path / "out", config)
+    assert report.exit_code == 0
+    assert len(np.unique(read_map(tmp_path / "out" / "cover.tif"))) == 4
+
+
+def test_all_networks_of_an_ensemble_have_a_say_in_windows(tmp_path: Path) -> None:
+    sources = [Source("aerial", write_raster(tmp_path / "a.tif", aerial(64, 64)))]
+    pair = [published("resnet34-unet"), published("swin_tiny-upernet")]
+    for networks in (pair, pair[::-1]):
+        with pytest.raises(ConfigError, match=r"takes windows of 512 px of its own"):
+            prepare(networks, sources, MapConfig(window_px=1024, check_values=False))
+        job = prepare(networks, sources, MapConfig(resolution_m=0.8, check_values=False))
+        assert job.plan.lattice.seen_px == 512
+
+
+def test_memory_is_told_where_blocks_cannot_be_smaller(tmp_path: Path) -> None:
+    def told(side_px: int, **config: Any) -> bool:
+        options = {"driver": "GTiff", "count": 4, "dtype": "uint8", "tiled": True,
+                   "sparse_ok": True, "crs": CRS, "height": side_px, "width": side_px,
+                   "transform": from_origin(*ORIGIN, 0.2, 0.2)}  # fmt: skip
+        with rasterio.open(tmp_path / "a.tif", "w", **options):
+            pass  # without a pixel
+        sources = [Source("aerial", tmp_path / "a.tif")]
+        network = bundle(PixelByPixel(), tile_px=512)
+        job = prepare([network], sources, MapConfig(check_values=False, **config))
+        return any("GB beside the network" in text for text in job.warnings)
+
+    assert told(40_000, resolution_m=12.8)
+    assert not told(40_000)
+    assert not told(400, resolution_m=12.8), "six pixels of a map"

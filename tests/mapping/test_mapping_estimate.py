@@ -13,6 +13,7 @@ from mapping_stubs import Moody, Output, aerial, bundle, task, write_raster
 
 from bocage.errors import ConfigError, DataError
 from bocage.mapping import MapConfig, Source, estimate_map, map_area, merge_shares
+from bocage.mapping import estimate as estimate_module
 from bocage.mapping.blend import Blender
 from bocage.mapping.job import footprint, prepare
 from bocage.mapping.outputs import TaskOutput
@@ -205,3 +206,18 @@ def test_inputs_are_as_large_as_the_formula_says(tmp_path: Path):
         inputs = read_block(job.sensors, job.grids, job.plan, block, job.target)
         said = needs.input_bytes * (bottom - top) * (right - left)
         assert 0.9 * said < held_bytes(inputs) <= said
+
+
+@pytest.mark.integration
+def test_finishing_is_not_told_by_what_a_file_costs_by_itself(tmp_path: Path, monkeypatch):
+    """Half a second for each, and 10 ms for each block."""
+
+    def slow(target, layer, grid, parts, folder):
+        time.sleep(0.5 + 0.01 * len(parts))
+
+    monkeypatch.setattr(estimate_module, "write_cog", slow)
+    path = write_raster(tmp_path / "a.tif", aerial(2048, 3072, high=255))
+    config = MapConfig(block_px=512, confidence=False)
+    said = estimate_map(bundle(Moody()), [Source("aerial", path)], config)
+    assert said.sample_px == 512 * 512
+    assert 0.5 < said.seconds["finish"] < 1.5, "24 times the sample"

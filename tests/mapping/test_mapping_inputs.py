@@ -592,7 +592,7 @@ def test_degrees_go_on_behind_the_dateline(tmp_path: Path, where: str, tiles: st
              InputConfig(modality=DEM, resolution_m=pixel))  # fmt: skip
     sources = [Source("aerial", photo), Source(DEM, source)]
     job = prepare([bundle(None, names, output_m=pixel)], sources, MapConfig())
-    assert not [w for w in job.warnings if "covers only part" in w]
+    assert not [w for w in job.warnings if "does not cover all" in w]
     block = job.plan.blocks[0]
     inputs = read_block(job.sensors, job.grids, job.plan, block, job.target)
     window = inputs.cut(DEM, 0, 0, 40)

@@ -75,7 +75,7 @@ def test_aligned_sensor_with_another_extent_is_read_without_resampling(tmp_path:
     assert not valid[:4].any()
     assert not valid[:, 80:].any()
     assert not image[:, ~valid].any()
-    assert [w for w in job.warnings if "covers only part" in w and "dem.tif" in w]
+    assert [w for w in job.warnings if "does not cover all" in w and "dem.tif" in w]
 
 
 @pytest.mark.unit

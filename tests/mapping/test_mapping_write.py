@@ -146,17 +146,24 @@ def test_map_wider_than_a_blocks_overviews_reach(tmp_path: Path, layer: Layer) -
 @pytest.mark.integration
 @pytest.mark.parametrize("layer", [CLASSES, SHARES])
 @pytest.mark.parametrize("block_px", [512, 1024, 1536])
-def test_tiles_lie_as_the_files_head_says(tmp_path: Path, layer: Layer, block_px: int) -> None:
+@pytest.mark.parametrize("big", [False, True])
+def test_tiles_lie_as_the_files_head_says(
+    tmp_path: Path, layer: Layer, block_px: int, big: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Smallest overview first, row by row, each between its size and its last four bytes; of all
     blocks, also those that were lost."""
     rng = np.random.default_rng(0)
     values = rng.integers(0, 3, (len(layer.bands), 2600, 1800), dtype=np.uint8)
+    real = cog.cog_options
+    options = {"bigtiff": "YES" if big else "NO"}
+    monkeypatch.setattr(cog, "cog_options", lambda layer: real(layer) | options)
     made = write_map(tmp_path, layer, values, block_px, frozenset({1}))
     data = made.read_bytes()
     assert b"BLOCK_LEADER=SIZE_AS_UINT4" in data[:500]
     assert b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED" in data[:500]
     end = 0
     with TiffFile(made) as tiff:
+        assert tiff.is_bigtiff is big
         assert [page.shape[:2] for page in tiff.pages] == [
             (2600, 1800), (1300, 900), (650, 450), (325, 225)
         ]  # fmt: skip

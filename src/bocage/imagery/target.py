@@ -195,8 +195,8 @@ def _other_grid(reference: Sensor, output_m: float, wanted: Wanted) -> Grid:
     if same and upright and all(abs(s * scale / size - 1) <= SAME_SIZE for s in own.resolution):
         # And on whole pixels of the imagery, or the network would see it resampled.
         size = own.resolution[0] * scale
-        x = left - round((left - x) / own.resolution[0]) * own.resolution[0]
-        y = top + round((y - top) / own.resolution[1]) * own.resolution[1]
+        x = left - round((left - x) / own.resolution[0]) % scale * own.resolution[0]
+        y = top + round((y - top) / own.resolution[1]) % scale * own.resolution[1]
     width, height = (max(1, math.ceil(d / size - _SNAP_PX)) for d in (right - x, y - bottom))
     return Grid(crs, Affine(size, 0, x, 0, -size, y), width, height)
 

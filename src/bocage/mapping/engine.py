@@ -13,10 +13,11 @@ sensor's part, held twice while it is read. Of windows, whose logits are kept wh
 memory), q - 1 rows and q windows are held, where q = ⌈w / s⌉ rows reach a pixel; L bytes per pixel
 are written, held of this block with what is wanted of it and of the one before, and of one band as
 it is written with its overviews; GDAL keeps tiles. A sensor that has to be resampled needs up to
-256 MiB more while it is read, a window in which data end 24 w² and a copy of what it shows, a batch
-of several windows their inputs twice, their logits, and 2 b² for each of up to three blocks that
-wait for it to fill; glibc keeps up to 256 MiB of what was freed. Unless it is given, b is the
-largest of 512 to 4096 for which all this but the last two terms stays within 4 GiB.
+256 MiB more while it is read, a window in which data end 24 w² (in the network's pixels, where the
+map's are larger) and a copy of what it shows, a batch of several windows their inputs twice, their
+logits, and 2 b² for each of up to three blocks that wait for it to fill; glibc keeps up to 256 MiB
+of what was freed. Unless it is given, b is the largest of 512 to 4096 for which all this but the
+last two terms stays within 4 GiB.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def map_area(
     planned = None if config.overwrite else planned_lattice(out)
     machine = machine_of(config, device, on_cluster)
     job = prepare(bundles, sources, config, machine, planned)
-    with contextlib.ExitStack() as held, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as holding, contextlib.ExitStack() as stack:
         outcomes_of: _Hands = functools.partial(_map_here, device)
         if engine == "ray":
             ray = stack.enter_context(ray_cluster(address))
@@ -115,14 +116,15 @@ def map_area(
             device, outcomes_of = crew.device, functools.partial(map_on_ray, ray, crew)
         request = plan_record(job, bundles, sources, config)
         product = product_of(job, config, describe_models(bundles, weights, out))
-        alone = held if share is None else None
+        mine = holding if share is None else None
         try:
-            work = open_workspace(out, request, product, job.stems, config.overwrite, alone)
+            work = open_workspace(out, request, product, job.stems, config.overwrite, mine)
         except ConfigError:
             late = planned is None and not config.overwrite and planned_lattice(out) is not None
             if config.window_px != "auto" or not late:
                 raise
             # Another share has begun meanwhile, and chose its windows by its own memory.
+            holding.close()
             return map_area(
                 bundle, sources, out, config, progress,
                 share=share, engine=engine, address=address, weights=weights,

@@ -6,6 +6,7 @@ mean of the probabilities, and what a network adds to all its logits alike does 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from bocage.errors import ConfigError
 from bocage.mapping.predict import SPATIAL, Predictor, to_device
 from bocage.modalities import get_modality
+from bocage.models.kinds import WindowSides, window_sides
 
 if TYPE_CHECKING:
     from bocage.models import Bundle
@@ -68,6 +70,19 @@ def check_members(bundles: Sequence[Bundle], given: Sequence[str]) -> None:
                     f"network {number} of the ensemble takes {modality.name} in pixels of {size:g} "
                     f"m, network {owner} in pixels of {before:g} m. Leave one of them out."
                 )
+
+
+def sides_of(bundles: Sequence[Bundle]) -> WindowSides:
+    """The windows that all of them take; `ConfigError` where there are none."""
+    found = [window_sides(bundle.meta.network) for bundle in bundles]
+    only = sorted({sides.only_px for sides in found if sides.only_px is not None})
+    step_px = math.lcm(*(sides.step_px for sides in found))
+    if len(only) > 1 or (only and only[0] % step_px):
+        raise ConfigError(
+            f"the ensemble's networks take no windows in common: some only those of "
+            f"{' or '.join(map(str, only))} px, others multiples of {step_px}. Leave one out."
+        )
+    return WindowSides(step_px, only[0] if only else None)
 
 
 class EnsemblePredictor:

@@ -205,8 +205,8 @@ def _finish(job: Job, work: Workspace, sample: Block, times: int) -> float:
     """Seconds that it takes to make a map of the sample's files, so many times to a side."""
     height, width = sample.shape
     origin = job.target.whole.transform @ Affine.translation(sample.col0, sample.row0)
-    grid = replace(job.target.grid, transform=origin)
-    grid = replace(grid, height=times * height, width=times * width)
+    size = {"height": times * height, "width": times * width}
+    grid = replace(job.target.grid, transform=origin, **size)
     places = [
         Block(i, row * height, (row + 1) * height, col * width, (col + 1) * width)
         for i, (row, col) in enumerate(itertools.product(range(times), repeat=2))

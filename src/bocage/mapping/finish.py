@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from bocage.errors import DataError
 from bocage.files import write_text
 from bocage.mapping.backends import backend_packages
 from bocage.mapping.config import MapConfig
-from bocage.mapping.hold import hold
+from bocage.mapping.hold import held
 from bocage.mapping.job import Job
 from bocage.mapping.outputs import Layer
 from bocage.mapping.plan import Block, Lattice, Plan
@@ -97,16 +96,12 @@ def merge_shares(out: Path, partial: bool = False) -> MapReport:
     if `partial`. Raises `DataError` also where `out` holds no unfinished map.
     """
     work = Workspace(out)
-    with ExitStack() as held:
-        hold(out, held)
+    with held(out):
         return _merge(work, partial)
 
 
 def _merge(work: Workspace, partial: bool) -> MapReport:
-    if work.finished:
-        # A run that was killed after its report may have left them.
-        work.discard_blocks()
-        work.clear_leftovers(())
+    work.tidy()
     plan = _plan(work.product)
     told = [Told.from_json(share) for share in work.declared()]
     known = {failure.index for one in told for failure in one.failed}
@@ -146,6 +141,7 @@ def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> Map
             f"no block of {report.blocks} could be mapped; see {work.out / REPORT}\n"
             f"{report.complaint}"
         )
+    _check_files(work, complete, layers)
     maps: dict[str, str] = {}
     for layer in layers:
         target = work.map_file(layer.stem)
@@ -160,19 +156,29 @@ def finish_map(work: Workspace, told: Sequence[Told], alone: bool = True) -> Map
     return report
 
 
+def _check_files(work: Workspace, complete: Sequence[Block], layers: Sequence[Layer]) -> None:
+    """Give up blocks whose files have been lost or spoilt (`DataError`)."""
+    broken = {
+        block.index: (block, work.block_file(block, layer.stem))
+        for block in complete
+        for layer in layers
+        if not work.is_sound(block, layer.stem)
+    }
+    if not broken:
+        return
+    for block, _ in broken.values():
+        work.forget(block)
+    (_, first), *_ = broken.values()
+    raise DataError(
+        f"{first}: is missing or damaged, though the block was complete; {len(broken)} blocks are "
+        "no more. Run the same command again: they are computed anew."
+    )
+
+
 def _join(
     work: Workspace, target: Path, layer: Layer, grid: Grid, complete: Sequence[Block]
 ) -> None:
-    """Write a layer; blocks whose files have been lost are given up (`DataError`)."""
-    broken = [block for block in complete if not work.is_sound(block, layer.stem)]
-    if broken:
-        for block in broken:
-            work.forget(block)
-        first = work.block_file(broken[0], layer.stem)
-        raise DataError(
-            f"{first}: is missing or damaged, though the block was complete; {len(broken)} blocks "
-            "are no more. Run the same command again: they are computed anew."
-        )
+    """Write a layer."""
     parts = [(block, work.block_file(block, layer.stem)) for block in complete]
     write_cog(target, layer, grid, parts, work.folder)
 

@@ -1,39 +1,43 @@
-"""One run at a time in an output folder, where no shares are made for several machines.
+"""One run at a time in an output folder, unless its work is shared out.
 
 The folder itself is locked, as the operating system locks files: a process that is killed lets go
-at once, and nothing is left behind. On file systems that know no such locks nothing is held.
+at once, and nothing is left behind. This holds among the processes of one machine; network file
+systems seldom tell others of it, and some know no locks at all.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bocage.errors import ConfigError
 
 
-def hold(out: Path, stack: ExitStack) -> None:
-    """Keep the folder, which exists, until `stack` is closed.
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keep a folder, if it is there, to this process.
 
-    Raises `ConfigError` where another process holds it.
+    Raises `ConfigError` where another process of this machine holds it.
     """
-    if sys.platform == "win32":
+    if sys.platform == "win32" or not out.is_dir():
+        yield
         return
     import fcntl
 
+    handle = os.open(out, os.O_RDONLY)
     try:
-        handle = os.open(out, os.O_RDONLY)
-    except OSError:
-        return
-    stack.callback(os.close, handle)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ConfigError(
-            f"{out}: another process is at work on this map. Wait until it has ended, or choose "
-            "another folder."
-        ) from error
-    except OSError:  # a file system without locks
-        return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{out}: another process is at work on this map. Wait until it has ended, or "
+                "choose another folder."
+            ) from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)

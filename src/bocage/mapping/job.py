@@ -30,6 +30,7 @@ from bocage.imagery import (
     lay_target,
 )
 from bocage.mapping.config import MapConfig
+from bocage.mapping.ensemble import sides_of
 from bocage.mapping.outputs import Layer, TaskOutput, map_layers, task_outputs
 from bocage.mapping.plan import (
     Footprint,
@@ -44,7 +45,7 @@ from bocage.mapping.scales import Demands, check_scale
 from bocage.mapping.suitability import check_suits
 from bocage.mapping.window import Choice, Machine, choose_window, machine_of
 from bocage.modalities import SENTINEL2_TS, get_modality
-from bocage.models.kinds import required_inputs, window_sides
+from bocage.models.kinds import required_inputs
 from bocage.rasters import GDAL_OPTIONS
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def prepare(
     output_m = meta.network.output_resolution_m
     wanted = Wanted(config.crs, config.resolution_m, config.bounds, config.aoi)
     scale = wanted.scale(output_m)
-    sides = window_sides(meta.network)
+    sides = sides_of(bundles)
     sensors = [inspect(source, config.missing_tiles) for source in sources]
     for sensor in sensors if config.check_values else ():
         for name, given in learnt:
@@ -137,7 +138,7 @@ def prepare(
         chosen = Choice(
             make_lattice(meta.tile_px, unit, config.window_px, config.overlap_px, scale, sides)
         )
-    elif planned is not None and planned.window_px % unit == 0:
+    elif planned is not None and planned.window_px % unit == 0 and planned.scale == scale:
         overlap_px = planned.overlap_px if config.overlap_px is None else config.overlap_px
         chosen = Choice(
             make_lattice(meta.tile_px, unit, planned.window_px, overlap_px, scale, sides)
@@ -168,12 +169,13 @@ def prepare(
             f"windows are {lattice.seen_px} px where the network was trained on {meta.tile_px} "
             f"px: {meeting} every {unit * scale} px only."
         )
-    block_bytes = needs.total_bytes(lattice, block_px, block_px)
+    block = [min(block_px, side_px) for side_px in (target.grid.height, target.grid.width)]
+    block_bytes = needs.total_bytes(lattice, *block)
     if config.block_px is None and block_bytes > BLOCK_MEMORY_BYTES:
+        remedy = " Larger pixels take more ground each: ask for smaller ones." if scale > 1 else ""
         warnings.append(
-            f"a process needs {block_bytes / 1e9:.1f} GB beside the network: smaller blocks than "
-            f"{block_px} px there are not"
-            + (", and each of these is so wide. Ask for smaller pixels." if scale > 1 else ".")
+            f"a process needs {block_bytes / 1e9:.1f} GB beside the network: blocks are of "
+            f"{block_px} pixels at least.{remedy}"
         )
     years = [
         s.dates.astype("datetime64[Y]").astype(int) + 1970 for s in sensors if s.dates is not None
@@ -285,7 +287,7 @@ def _warnings(
         if sensor.modality is SENTINEL2_TS and sensor.mask is None
     ]
     found += [
-        f"{sensor.raster.path}: covers only part of the area; elsewhere "
+        f"{sensor.raster.path}: does not cover all of the area; elsewhere "
         + ("is no map." if sensor.modality.name in required else "it counts as absent.")
         for sensor in sensors
         if not _covers(sensor, reference)

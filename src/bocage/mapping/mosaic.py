@@ -11,6 +11,7 @@ full resolution at the end.
 from __future__ import annotations
 
 import itertools
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ from bocage.rasters import Grid
 
 OWN_LEVEL = 16
 """By how much a block's smallest overview is smaller."""
-_PIECE_PX = 2048
+_PIECE_TILES = 4
+"""To a side of what is halved at once, of one band."""
 _Part = tuple[Block, Path]
 
 
@@ -154,9 +156,10 @@ def _halve_file(large: Path, small: Path, layer: Layer) -> None:
             "width": width, "nodata": layer.nodata,
         }  # fmt: skip
         with rasterio.open(small, "w", **profile) as target:
-            pieces = itertools.product(range(0, height, _PIECE_PX), range(0, width, _PIECE_PX))
-            for row, col in pieces:
-                size = min(_PIECE_PX, width - col), min(_PIECE_PX, height - row)
+            # All bands of a piece at once, as they lie: smaller pieces where there are many.
+            side = max(1, _PIECE_TILES // math.isqrt(source.count)) * BLOCK_STEP_PX
+            for row, col in itertools.product(range(0, height, side), range(0, width, side)):
+                size = min(side, width - col), min(side, height - row)
                 # Beyond an odd edge there is nothing to read.
                 whole = Window(2 * col, 2 * row, 2 * size[0], 2 * size[1]).intersection(
                     Window(0, 0, source.width, source.height)

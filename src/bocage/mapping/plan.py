@@ -116,14 +116,15 @@ def make_lattice(
     largest_px = MAX_WINDOW_PX // scale
     if sides.only_px is not None:
         side_px = unit_px * scale
-        if sides.only_px % side_px or window_px not in (None, sides.only_px // scale):
+        fits = sides.only_px % side_px == 0 and (scale == 1 or sides.only_px > side_px)
+        if not fits or window_px not in (None, sides.only_px // scale):
             asked = "" if window_px is None else f"window_px={window_px}: "
             raise ConfigError(
                 f"{asked}this network takes windows of {sides.only_px} px of its own and no others"
                 + (
-                    f", and with these inputs windows are multiples of {side_px} of them."
-                    if sides.only_px % side_px
-                    else f": leave window_px out, or set it to {sides.only_px // scale}."
+                    f": leave window_px out, or set it to {sides.only_px // scale}."
+                    if fits
+                    else f", and with these inputs windows are multiples of {side_px} of them."
                 )
             )
         window_px = sides.only_px // scale

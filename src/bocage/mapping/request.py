@@ -90,8 +90,19 @@ def _paths(sensor: Sensor) -> list[str]:
 
 def _parts_identity(sensor: Sensor) -> str:
     """Digest over paths, sizes and times of all files that the sensor is read from."""
-    parts = [file_identity(part) for path in _paths(sensor) for part in _behind(path)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    files = [part for path in _paths(sensor) for part in (*_behind(path), *_beside(path))]
+    return hashlib.sha256(json.dumps([file_identity(part) for part in files]).encode()).hexdigest()
+
+
+def _beside(path: str) -> list[str]:
+    """Files beside one on disk in which its mask, nodata or place may stand."""
+    if is_remote(path) or not Path(path).is_file():
+        return []
+    stem, suffix = Path(path).with_suffix(""), Path(path).suffix
+    short = f"{suffix[:2]}{suffix[-1:]}w"  # .tif: .tfw
+    names = [f"{path}.aux.xml", f"{path}.msk"]
+    names += [f"{stem}{end}" for end in (short, f"{suffix}w", ".wld", ".prj")]
+    return [name for name in names if Path(name).is_file()]
 
 
 def _behind(path: str) -> Iterable[str]:

@@ -58,9 +58,10 @@ def check_scale(scale: int, demands: Demands, output_resolution_m: float) -> Non
     near = _near(scale, demands)
     named = ", ".join(f"{one * output_resolution_m:g}" for one in near)
     remedy = f"Ask for one of {named}" if near else "Leave it out"
+    instead = "" if side_px is None else "; or give window_px"
     raise ConfigError(
-        f"resolution_m={scale * output_resolution_m:g}: {reason}. {remedy}, and resample the map; "
-        "or give window_px."
+        f"resolution_m={scale * output_resolution_m:g}: {reason}. {remedy}, and resample the "
+        f"map{instead}."
     )
 
 

@@ -46,7 +46,7 @@ from bocage.imagery import Sensor
 from bocage.mapping.backends import TorchPredictor
 from bocage.mapping.coarse import in_map_pixels
 from bocage.mapping.config import MapConfig
-from bocage.mapping.ensemble import averaged
+from bocage.mapping.ensemble import averaged, sides_of
 from bocage.mapping.outputs import TaskOutput
 from bocage.mapping.plan import (
     ANY_SIDE,
@@ -66,7 +66,7 @@ from bocage.mapping.predict import (
 )
 from bocage.memory import available_bytes, keep_freed_memory
 from bocage.modalities import get_modality
-from bocage.models.kinds import WindowSides, window_sides
+from bocage.models.kinds import WindowSides
 from bocage.sample import Series
 from bocage.series import usable_dates
 
@@ -276,8 +276,7 @@ def choose_window(
     mapped.
     """
     tile_px, unit_px = bundles[0].meta.tile_px, alignment_unit(ratios.values())
-    sides = window_sides(bundles[0].meta.network)
-    lattices = candidates(tile_px, unit_px, config.overlap_px, scale, sides)
+    lattices = candidates(tile_px, unit_px, config.overlap_px, scale, sides_of(bundles))
     with trial(bundles, sensors, ratios, config, machine, tasks, scale) as (measure, budget):
         on_gpu = machine.device.type == "cuda"
         free = None if on_gpu or not machine.seen else available_bytes()

@@ -28,7 +28,7 @@ from torch import nn
 
 from bocage.errors import ConfigError, DataError
 from bocage.files import write_json
-from bocage.mapping.hold import hold
+from bocage.mapping.hold import held
 from bocage.mapping.plan import Block, Lattice
 from bocage.mapping.report import MapReport
 
@@ -43,8 +43,8 @@ _LAYOUT = 3
 blocks lie on the whole of which the map is a part, in 1 on the map."""
 _ONLINE = "online"
 """Of a request: versions that servers have told, as far as they did."""
-_TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-z_]{8}(\.\w+)*")
-"""What `atomic_path` leaves of a file when the process is killed."""
+_TEMPORARY = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}(\.\w+)*")
+"""What `atomic_path`, and what a layer is made in, leave when the process is killed."""
 _BLOCK = re.compile(r"(\d{6,})_(.+)\.tif")
 _TOLD = re.compile(r"\d{6,}\.json|share-\d{4,}-of-\d{4,}\.json")
 """What a run writes into the folder of blocks beside the plan: layers, and what says of them."""
@@ -184,7 +184,10 @@ class Workspace:
         for path in [*_entries(self.folder), *_entries(self.out)]:
             ours = path.parent == self.folder or path.name.startswith(starts)
             if ours and _TEMPORARY.fullmatch(path.name):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def finish(self, report: MapReport) -> None:
         """Write the report; blocks are kept only while some of them are missing."""
@@ -203,7 +206,14 @@ class Workspace:
         if self.folder.exists():
             rubbish = self.out / f".{self.folder.name}.{uuid.uuid4().hex[:8]}"
             self.folder.rename(rubbish)
-            shutil.rmtree(rubbish)
+            shutil.rmtree(rubbish, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what a run has left that was killed after its report."""
+        if self.finished:
+            if (self.folder / _PLAN).is_file():
+                self.discard_blocks()
+            self.clear_leftovers(())
 
     def discard_map(self) -> None:
         """Remove a report and the layers that it lists, with what stands beside them."""
@@ -226,37 +236,38 @@ def open_workspace(
     product: dict[str, Any],
     stems: Sequence[str],
     overwrite: bool,
-    alone: contextlib.ExitStack | None,
+    holding: contextlib.ExitStack | None,
 ) -> Workspace:
     """Start in `out`, or go on where an earlier run of the same request stopped.
 
-    Unless `alone` is None no other share of the work may be running in the same folder: it is held
-    until `alone` is closed.
+    Unless `holding` is None no other share of the work may be running in the same folder: it is
+    held until `holding` is closed.
 
     Raises `ConfigError` when a finished map, a run of another request, or a foreign file of one of
-    the names stands there, unless `overwrite` replaces the first two.
+    the names stands there, unless `overwrite` replaces the first two; and when another process
+    holds the folder.
     """
     work = Workspace(out)
-    if overwrite and alone is None:
+    if overwrite and holding is None:
         raise ConfigError(
             "overwrite=true and a share of the work exclude each other: one machine would remove "
             f"what others have made. Remove {out} first."
         )
-    if not overwrite and work.finished:
-        # A run that was killed after its report may have left them.
-        if (work.folder / _PLAN).is_file():
-            work.discard_blocks()
-        work.clear_leftovers(())
+    fresh = not out.is_dir()
+    if holding is not None and not fresh:
+        holding.enter_context(held(out))
+        if not overwrite:
+            work.tidy()
     check_folder(out, request, stems, overwrite)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if alone is not None:
-            hold(out, alone)
+        if holding is not None and fresh:
+            holding.enter_context(held(out))
         if overwrite:
             work.discard_map()
             work.discard_blocks()
         work.folder.mkdir(parents=True, exist_ok=True)
-        if alone is not None:
+        if holding is not None:
             work.clear_leftovers(stems)
     except OSError as error:
         raise DataError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import shutil
+import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,9 +72,8 @@ def write_cog(
     with (
         _gdal_errors(target),
         rasterio.Env(**_WRITING),
-        tempfile.TemporaryDirectory(dir=folder, prefix=f".{layer.stem}.") as name,
+        _scratch(folder / f".{layer.stem}.{uuid.uuid4().hex[:8]}") as scratch,
     ):
-        scratch = Path(name)
         outline = write_outline(scratch, layer, grid)
         levels = level_pieces(scratch, layer, grid, parts)
         with atomic_path(target) as temporary:
@@ -89,11 +89,21 @@ def _gdal_errors(target: Path) -> Iterator[None]:
     try:
         yield
     # Of the threads in which GDAL reads many files at once there is no more than a SystemError.
-    except (RasterioError, CPLE_BaseError, TiffFileError, SystemError) as error:
+    except (RasterioError, CPLE_BaseError, TiffFileError, SystemError, OSError) as error:
         raise DataError(
             f"{target}: could not be written ({error}). Check free space and permissions, then "
             "run the same command again."
         ) from error
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for what is made on the way, under a name that a later run removes."""
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _category_xml(layer: Layer) -> str:

@@ -41,7 +41,7 @@ def check_labels(config: LabelConfig, task: Task) -> None:
     if config.background is not None:
         _class_ids(task, config.background, "background")
     if config.field is None:
-        with open_raster(config.path) as dataset:
+        with open_raster(config.path, beside=True) as dataset:
             if config.band > dataset.count:
                 raise ConfigError(
                     f"{config.path}: band {config.band} of a file with {dataset.count} bands."
@@ -63,7 +63,7 @@ def check_labels(config: LabelConfig, task: Task) -> None:
 def _from_raster(
     config: LabelConfig, grid: SensorGrid, rows: Range, cols: Range
 ) -> NDArray[np.uint8]:
-    with open_raster(config.path) as dataset:
+    with open_raster(config.path, beside=True) as dataset:
         raster = RasterFile(
             config.path,
             grid_of(dataset),
