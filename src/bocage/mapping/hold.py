@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from bocage.errors import ConfigError
@@ -27,17 +27,15 @@ def held(out: Path) -> Iterator[None]:
         return
     import fcntl
 
-    handle = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"{out}: another process is at work on this map. Wait until it has ended, or "
-                "choose another folder."
-            ) from error
-        except OSError:
-            pass  # a file system without locks
+    with ExitStack() as stack:
+        with suppress(OSError):  # a folder that cannot be read, a file system without locks
+            handle = os.open(out, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"{out}: another process is at work on this map. Wait until it has ended, or "
+                    "choose another folder."
+                ) from error
         yield
-    finally:
-        os.close(handle)
