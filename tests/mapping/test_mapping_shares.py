@@ -18,6 +18,7 @@ from bocage.mapping import MapConfig, Source, map_area, merge_shares
 from bocage.mapping import finish as finish_module
 from bocage.mapping import worker as worker_module
 from bocage.mapping import workspace as workspace_module
+from bocage.mapping.plan import Block
 
 pytestmark = pytest.mark.integration
 
@@ -480,3 +481,13 @@ def test_a_plan_of_another_version_says_so(tmp_path: Path, sources):
     plan.write_text("{}")
     with pytest.raises(DataError, match=r"plan.json: is not what a mapping run writes"):
         merge_shares(out)
+
+
+def test_a_map_that_is_finished_between_a_blocks_files_and_its_marker_is_told(tmp_path: Path):
+    work, block = workspace_module.Workspace(tmp_path), Block(0, 0, 1, 0, 1)
+    work.folder.mkdir()
+    work.begin({}, {})
+    work.block_file(block, "cover").write_bytes(b"a block")
+    work.discard_blocks()
+    with pytest.raises(DataError, match="another process finished the map"):
+        work.complete(block, ["cover"], windows=1)

@@ -100,7 +100,11 @@ class Workspace:
 
         Raises `DataError` where the map has been finished meanwhile.
         """
-        sums = {stem: _checksum(self.block_file(block, stem)) for stem in stems}
+        try:
+            sums = {stem: _checksum(self.block_file(block, stem)) for stem in stems}
+        except FileNotFoundError:
+            self._check_unfinished()
+            raise
         told = {"windows": windows, "found": list(found), "crc32": sums}
         write_json(self._marker(block), told)
         self._check_unfinished()
